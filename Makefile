@@ -1,0 +1,29 @@
+# One command each: `make demo` on a fresh machine runs the demo, `make test` passes the tests.
+VENV ?= .venv
+PYTHON ?= python3
+
+.PHONY: demo test bench lint clean
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/invad-fast demo invad-demo
+
+test: $(VENV)/.installed
+	$(VENV)/bin/pytest
+
+bench: $(VENV)/.installed
+	$(VENV)/bin/pytest bench/ --benchmark-only
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/pip install -q ".[dev]"
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# Not editable, and plain `pytest` (no checkout on the path): the tests run what a user gets.
+$(VENV)/.installed: pyproject.toml setup.py MANIFEST.in $(shell git ls-files csrc invad_fast 2>/dev/null)
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --upgrade-strategy only-if-needed ".[test,bench]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build invad-demo

@@ -1,0 +1,15 @@
+// The activation that follows every equalised convolution.
+#pragma once
+
+namespace invad {
+
+constexpr double kLeakySlope = 0.2;
+constexpr double kLeakyGain = 1.4142135623730950488;
+
+// leaky_relu(v, 0.2) * sqrt(2); NaN stays NaN.
+template <typename A>
+inline A leaky_relu(A v) {
+  return (v > 0 ? v : v * static_cast<A>(kLeakySlope)) * static_cast<A>(kLeakyGain);
+}
+
+}  // namespace invad

@@ -1,0 +1,98 @@
+// The only file that includes torch's headers: LibTorch's stable ABI, so that one binary serves
+// every torch from 2.10 on. What the ops of every device share: layouts, outputs, checks, dispatch.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <cstdint>
+#include <optional>
+#include <type_traits>
+#include <vector>
+
+namespace invad {
+
+using torch::headeronly::BFloat16;
+using torch::headeronly::Half;
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// What sums over elements of type T are kept in: float32, and float64 for float64.
+template <typename T>
+using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+template <typename T>
+constexpr ScalarType kScalarType =
+    std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
+
+// The layout that an op works in for an N x C x H x W input: channels last where the channels of
+// one pixel are neighbours. The same rule as invad_fast/ops/layout.py.
+inline MemoryFormat layout_of(const Tensor& x) {
+  const bool last = !x.is_contiguous() && x.size(1) > 1 && x.stride(1) == 1;
+  return last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
+}
+
+// `x` itself where it is dense in `layout`, else a copy that is.
+inline Tensor in_layout(const Tensor& x, MemoryFormat layout) {
+  return torch::stable::contiguous(x, layout);
+}
+
+// The same, converted to `type` where it has another.
+inline Tensor in_layout(const Tensor& x, MemoryFormat layout, ScalarType type) {
+  return in_layout(x.scalar_type() == type ? x : torch::stable::to(x, type), layout);
+}
+
+// A tensor on the device of `like`, not initialised.
+inline Tensor empty(const std::vector<int64_t>& size, const Tensor& like, ScalarType type,
+                    MemoryFormat layout = MemoryFormat::Contiguous) {
+  return torch::stable::empty(size, type, std::nullopt, like.device(), std::nullopt, layout);
+}
+
+inline std::vector<int64_t> size_of(const Tensor& x) {
+  const auto size = x.sizes();
+  return {size.begin(), size.end()};
+}
+
+inline bool same_size(const Tensor& a, const Tensor& b) { return size_of(a) == size_of(b); }
+
+template <typename T>
+const T* data(const Tensor& x) {
+  return static_cast<const T*>(x.const_data_ptr());
+}
+
+// Null where there is no tensor.
+template <typename T>
+const T* data(const std::optional<Tensor>& x) {
+  return x ? data<T>(*x) : nullptr;
+}
+
+template <typename T>
+T* mutable_data(const Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+// Calls f(T{}) with the element type of x; anything but the four float types is refused.
+template <typename F>
+void dispatch_float(const Tensor& x, const char* op, F&& f) {
+  switch (x.scalar_type()) {
+    case ScalarType::Float:
+      return f(float{});
+    case ScalarType::BFloat16:
+      return f(BFloat16{});
+    case ScalarType::Half:
+      return f(Half{});
+    case ScalarType::Double:
+      return f(double{});
+    default:
+      STD_TORCH_CHECK(false, op, ": x must be float32, float16, bfloat16 or float64");
+  }
+}
+
+}  // namespace invad

@@ -1,0 +1,269 @@
+"""The command line: one command a verb; a user's mistake is one line, without a traceback."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from invad_fast.errors import InputError
+
+if TYPE_CHECKING:
+    from invad_fast.evaluate import Evaluation
+    from invad_fast.model import InvAD
+
+app = typer.Typer(
+    help="Finds defects in products after training on good parts only (InvAD).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out, err = Console(), Console(stderr=True)
+
+Root = Annotated[Path, typer.Argument(help="Data set folder; its layout is found out.")]
+Model = Annotated[Path, typer.Option(help="Model file that `train` wrote.")]
+Classes = Annotated[
+    list[str] | None, typer.Option("--class", help="Only this class; may be repeated.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress display.")]
+
+
+@app.command()
+def train(
+    root: Root,
+    run: Annotated[Path, typer.Option(help="Folder for checkpoints, curves and the model.")],
+    preset: Annotated[str, typer.Option(help="invad or invad-lite.")] = "invad-lite",
+    encoder: Annotated[
+        str | None, typer.Option(help="Any timm encoder instead of the preset's.")
+    ] = None,
+    encoder_weights: Annotated[
+        str, typer.Option(help="pretrained (timm's hub), a file or folder, or none (random).")
+    ] = "pretrained",
+    size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 256,
+    epochs: Annotated[int, typer.Option(help="Passes over the good images.")] = 300,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Default 0.001 x batch size / 8.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    seed: Annotated[int, typer.Option(help="Of the weights and the order of images.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 2,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Of the thresholds set at the end, on the training parts.")
+    ] = 0.01,
+    classes: Classes = None,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Trains one model on the good parts of all classes below ROOT."""
+    import torch
+
+    from invad_fast.data import read_dataset
+    from invad_fast.model import InvAD
+
+    dataset = read_dataset(root)
+    torch.manual_seed(seed)
+    changes = {"input_size": size} | ({"encoder": encoder} if encoder else {})
+    weights = None if encoder_weights.lower() == "none" else encoder_weights
+    model = InvAD(preset, encoder_weights=weights, **changes)
+    result = model.fit(
+        dataset,
+        run=run,
+        resume=resume,
+        classes=classes,
+        show_progress=not quiet,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        precision=precision,
+        seed=seed,
+        workers=workers,
+        device=device,
+        false_alarm_rate=false_alarm_rate,
+    )
+    rate = f"{result.images_per_second:.1f} images/s"
+    out.print(f"trained in {result.seconds:.0f} s ({rate}), loss {result.losses[-1]:.4f}")
+    out.print(f"model: {run / 'model.safetensors'}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    root: Root,
+    model: Model,
+    output: Annotated[
+        Path, typer.Option(help="Folder for figures.json, figures.csv, pictures, report.html.")
+    ] = Path("evaluation"),
+    classes: Classes = None,
+    protocol: Annotated[str, typer.Option(help="paper or exact.")] = "paper",
+    pooling: Annotated[
+        int | None, typer.Option(help="Image score of the map averaged over this window.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="unified or per_scale.")] = "unified",
+    pictures: Annotated[int, typer.Option(help="Pictures of each class.")] = 6,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Scores the test images below ROOT: all figures, pictures, and a report."""
+    from invad_fast.evaluate import evaluate_model
+    from invad_fast.report import write_report
+
+    result = evaluate_model(
+        _load(model),
+        root,
+        output=output,
+        classes=classes,
+        protocol=protocol,
+        pooling=pooling,
+        mode=mode,
+        pictures=pictures,
+        device=device,
+        show_progress=not quiet,
+    )
+    notes = [f"Protocol: {protocol}. Model: {model.name}. Data: {root.name}."]
+    write_report(output / "report.html", f"InvAD on {root.name}", notes, result)
+    print_figures(result)
+    out.print(f"report: {output / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    model: Model,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for a map and an overlay of each image.")
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="The product, for its own threshold.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Prints one JSON line for each image: score, threshold, verdict, files."""
+    from invad_fast.predict import find_images, predict_files
+
+    files = find_images(images)
+    rows = predict_files(
+        _load(model),
+        files,
+        output=output,
+        class_name=class_name,
+        threshold=threshold,
+        device=device,
+    )
+    for row in rows:
+        print(json.dumps(row), flush=True)
+
+
+@app.command()
+def calibrate(
+    root: Root,
+    model: Model,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of good parts that may be called anomalous.")
+    ] = 0.01,
+    classes: Classes = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Sets the model's thresholds from good test parts below ROOT, which it has not seen."""
+    from invad_fast.calibrate import calibrate as thresholds_of
+    from invad_fast.data import read_dataset
+    from invad_fast.evaluate import good_scores
+
+    dataset = read_dataset(root)
+    dataset = dataset.only(classes) if classes else dataset
+    records = [r for r in dataset.test if not r.anomalous]
+    if not records:
+        raise InputError(f"{root}: no good parts among the test images to calibrate on")
+    loaded = _load(model)
+    scores = good_scores(loaded, records, device, not quiet)
+    loaded.thresholds = thresholds_of(scores, [r.class_name for r in records], false_alarm_rate)
+    loaded.save(model)
+    for name, value in loaded.thresholds.items():
+        out.print(f"{'all classes' if name == '*' else name}: threshold {value:.6g}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("invad-demo"),
+    seed: Annotated[int, typer.Option(help="Of the parts, the defects and the weights.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Makes a production line's images, trains, evaluates, and writes a report: no download."""
+    from invad_fast.demo import run_demo
+
+    result = run_demo(output, seed=seed, show_progress=not quiet)
+    print_figures(result)
+    out.print(f"report: {output / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def datasets() -> None:
+    """Lists the data set layouts that are read, and where to get the data sets."""
+    from invad_fast.data import LAYOUTS
+
+    for layout in LAYOUTS.values():
+        out.print(f"[bold]{layout.name}[/bold]  {layout.looks_like}", highlight=False)
+        for name, source in layout.data_sets:
+            out.print(f"    {name}: {source}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Says which backends are there, and why the others are not."""
+    from invad_fast.doctor import reasons, report
+
+    facts, table = report()
+    for name, value in facts.items():
+        out.print(f"{name}: {value}", highlight=False)
+    shown = Table("op", *next(iter(table.values())))
+    for op, row in table.items():
+        shown.add_row(op, *("yes" if reason is None else "no" for reason in row.values()))
+    out.print(shown)
+    for name, reason in reasons(table).items():
+        out.print(f"{name}: {reason}", soft_wrap=True, highlight=False)
+
+
+def print_figures(result: Evaluation) -> None:
+    """The figures in percent, a row a class."""
+    from invad_fast.metrics import FIGURES
+    from invad_fast.report import percent
+
+    names = ("I-AUROC", "I-AP", "I-F1", "AUPRO", "P-AUROC", "P-AP", "P-F1", "mF1", "mAcc", "mIoU",
+             "IoU-max", "mAD_I", "mAD_P", "mAD_T", "mAD")  # fmt: skip
+    rows = [*((n, r.figures) for n, r in result.classes.items()), ("mean", result.mean)]
+    table = Table(title="percent", padding=(0, 0), pad_edge=False)
+    table.add_column("class")
+    for name in names:
+        table.add_column(name, justify="right")
+    for name, figures in rows:
+        table.add_row(name, *(percent(figures[key]) for key in FIGURES))
+    # A terminal narrower than the table would cut figures off: let it wrap instead.
+    Console(width=max(out.width, 118)).print(table)
+
+
+def _load(path: Path) -> InvAD:
+    from invad_fast.model import InvAD
+
+    return InvAD.load(path)
+
+
+def main() -> None:
+    """The console script: InputError is one line and status 2, Ctrl-C status 130."""
+    warnings.showwarning = lambda message, *_: err.print(f"note: {message}", soft_wrap=True)
+    try:
+        app()
+    except InputError as error:
+        err.print(f"error: {error}", style="red", soft_wrap=True, markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped; a training run goes on with --resume")
+        sys.exit(130)

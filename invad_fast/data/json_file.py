@@ -1,0 +1,24 @@
+"""Reading a JSON index, with a fault of the file told in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from invad_fast.errors import InputError
+
+
+def read_json(path: Path) -> Any:
+    """The content of the JSON file; `InputError` names a file that cannot be read as one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable JSON file ({reason})") from None
+
+
+def listed_path(base: Path, text: str) -> Path:
+    """A path that an index lists below ``base``; backslashes of Windows tools are understood."""
+    path = base / text
+    return base / text.replace("\\", "/") if "\\" in text and not path.exists() else path

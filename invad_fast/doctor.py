@@ -1,0 +1,35 @@
+"""What is installed, which backends there are, and why the others are not."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import torch
+
+from invad_fast.ops import implementations
+from invad_fast.ops.dispatch import IMPLEMENTATIONS, ops
+
+
+def report() -> tuple[dict[str, str], dict[str, dict[str, str | None]]]:
+    """(versions and hardware by name, implementations of every op with their reasons)."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none seen by torch"
+    facts = {
+        "invad_fast": version("invad-fast"),
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": version("timm"),
+        "CPU": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+        "CUDA device": device,
+    }
+    return facts, {op: implementations(op) for op in ops()}
+
+
+def reasons(table: dict[str, dict[str, str | None]]) -> dict[str, str]:
+    """For each implementation that some op lacks, the first reason."""
+    found: dict[str, str] = {}
+    for name in IMPLEMENTATIONS:
+        for row in table.values():
+            if row[name] is not None:
+                found.setdefault(name, row[name])
+    return found

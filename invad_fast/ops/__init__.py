@@ -1,0 +1,16 @@
+"""The ops: one file each, which is its declaration; native code is in csrc/ under the same name."""
+
+from invad_fast.ops.bias_leaky_relu import bias_leaky_relu
+from invad_fast.ops.blur_upsample import blur_upsample
+from invad_fast.ops.dispatch import implementations, start, use_implementation
+from invad_fast.ops.normalize_modulate import normalize_modulate
+
+start()
+
+__all__ = [
+    "bias_leaky_relu",
+    "blur_upsample",
+    "implementations",
+    "normalize_modulate",
+    "use_implementation",
+]

@@ -1,0 +1,50 @@
+"""Loads the native libraries that setup.py built, and remembers why one is not there."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).resolve().parents[1] / "lib"
+LIBRARIES = ("cpu", "cuda")
+
+_failures: dict[str, str] = {}
+
+
+def path_of(name: str) -> Path:
+    """Where the library ``cpu`` or ``cuda`` is installed, if it is."""
+    return FOLDER / f"invad_fast_{name}.so"
+
+
+def load() -> None:
+    """Loads each library; loading one twice does nothing."""
+    for name in LIBRARIES:
+        try:
+            if not path_of(name).is_file():
+                note = path_of(name).with_suffix(".txt")
+                raise OSError(note.read_text().strip() if note.is_file() else "it was not built")
+            torch.ops.load_library(str(path_of(name)))
+            _failures.pop(name, None)
+        except OSError as error:
+            _failures[name] = str(error).splitlines()[0]
+
+
+def refuse(reason: str) -> None:
+    """Gives ``reason`` for not loading any library."""
+    _failures.update(dict.fromkeys(LIBRARIES, reason))
+
+
+def failure(name: str) -> str | None:
+    """Why the library could not be loaded; None where it was."""
+    return _failures.get(name)
+
+
+def cpu_capability() -> str | None:
+    """The instruction set that the CPU ops run with, "AVX-512", "AVX2" or "plain"."""
+    if failure("cpu"):
+        return None
+    function = ctypes.CDLL(str(path_of("cpu"))).invad_fast_cpu_capability
+    function.restype = ctypes.c_char_p
+    return function().decode()

@@ -1,0 +1,258 @@
+"""Training on good parts only: SPEC §1's recipe, resumable after a kill at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from invad_fast.calibrate import calibrate
+from invad_fast.data import Dataset, read_dataset
+from invad_fast.device import autocast, choose_device
+from invad_fast.errors import InputError
+from invad_fast.features import open_features
+from invad_fast.progress import TrainingProgress
+from invad_fast.run_folder import Checkpoint, RunFolder
+
+if TYPE_CHECKING:
+    from invad_fast.model import InvAD
+
+BETAS = (0.0, 0.99)
+CLIP = 5.0
+DROP_AFTER = 0.8  # of the epochs, then the learning rate falls to a tenth
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """SPEC §1 "Training"; the defaults are the paper's for MVTec AD and VisA.
+
+    Attributes:
+        epochs: passes over the good training images.
+        batch_size: images a step; an incomplete last batch is dropped.
+        learning_rate: None for 0.001·batch_size/8.
+        precision: "fp32" or "bf16" (autocast; weights and optimiser stay float32).
+        seed: of the weights' order of training images; the same seed gives the same weights.
+        workers: processes that decode images; 0 decodes in this one.
+        device: "auto", "cpu" or "cuda".
+        feature_cache_gib: memory in which the frozen encoder's features may be kept, in half
+            precision, so that later epochs skip it; 0 computes them anew in every epoch.
+        checkpoint_seconds: time between checkpoints.
+        false_alarm_rate: of the thresholds calibrated at the end, on the training parts.
+    """
+
+    epochs: int = 300
+    batch_size: int = 32
+    learning_rate: float | None = None
+    precision: str = "fp32"
+    seed: int = 0
+    workers: int = 2
+    device: str = "auto"
+    feature_cache_gib: float = 4.0
+    checkpoint_seconds: float = 60.0
+    false_alarm_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.precision not in ("fp32", "bf16"):
+            raise InputError(f"no training precision {self.precision!r}: choose fp32 or bf16")
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", 0.001 * self.batch_size / 8)
+
+
+@dataclass
+class TrainingResult:
+    """What a training run did: losses by epoch, its folder, its speed."""
+
+    losses: list[float] = field(default_factory=list)
+    run: Path | None = None
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+
+
+def make_optimizer(model: InvAD, learning_rate: float) -> torch.optim.Adam:
+    """Adam over the fuser and the decoder, betas (0, 0.99), no weight decay."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.Adam(trainable, lr=learning_rate, betas=BETAS)
+
+
+def reconstruction_loss(
+    features: Sequence[Tensor], reconstructions: Sequence[Tensor], weight: float
+) -> Tensor:
+    """weight · Σᵢ mean((fᵢ − rᵢ)²), in float32 (paper §3.4)."""
+    errors = [
+        torch.nn.functional.mse_loss(r.float(), f.float())
+        for f, r in zip(features, reconstructions)
+    ]
+    return weight * torch.stack(errors).sum()
+
+
+def clip_gradients(model: InvAD, limit: float = CLIP) -> None:
+    """Scales all gradients so that their common norm is at most ``limit``."""
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], limit)
+
+
+def train(
+    model: InvAD,
+    root: str | Path | Dataset,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    classes: Sequence[str] | None = None,
+    show_progress: bool = True,
+    **options,
+) -> TrainingResult:
+    """Trains ``model`` in place on the good training images below ``root``.
+
+    Args:
+        root: a data set of any layout that `invad_fast.data.read_dataset` takes, or one read.
+        run: folder for checkpoints, figures and the model; None writes nothing.
+        resume: go on from the run folder's last checkpoint.
+        classes: only these product classes.
+        **options: fields of :class:`TrainingOptions`.
+
+    Raises:
+        InputError: where the images, the run folder or the options do not allow it.
+    """
+    options = TrainingOptions(**options)
+    dataset = root if isinstance(root, Dataset) else read_dataset(root)
+    if classes:
+        dataset = dataset.only(classes)
+    records = dataset.train
+    if len(records) < options.batch_size:
+        raise InputError(
+            f"{dataset.root}: {len(records)} good training images are fewer than one batch of "
+            f"{options.batch_size}: choose a batch size of at most {len(records)}"
+        )
+    folder = None if run is None else RunFolder.open(Path(run), model.config, options, resume)
+    trainer = _Trainer(model, options, len(records), folder)
+    if resume:
+        trainer.restore()
+    features = open_features(model, records, options, trainer.device, show_progress)
+    result = trainer.run(features, show_progress)
+    model.classes = dataset.classes
+    model.eval()
+    scores = features.scores(model)
+    model.thresholds = calibrate(scores, [r.class_name for r in records], options.false_alarm_rate)
+    model.to("cpu")
+    if folder is not None:
+        model.save(folder.model)
+        folder.draw_curves(trainer.history)
+    return result
+
+
+class _Trainer:
+    """The loop's state: everything that a checkpoint must bring back."""
+
+    def __init__(
+        self, model: InvAD, options: TrainingOptions, images: int, folder: RunFolder | None
+    ) -> None:
+        self.model, self.options, self.folder = model, options, folder
+        self.device = choose_device(options.device)
+        # Channels last: a training step on the CPU is a tenth faster (measured at 128×128, bf16).
+        model.to(self.device, memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(model, options.learning_rate)
+        self.images = images
+        self.steps_per_epoch = images // options.batch_size
+        self.epoch = self.step = 0
+        self.epoch_loss = 0.0
+        self.history: list[dict] = []
+
+    def restore(self) -> None:
+        checkpoint = self.folder.read_checkpoint() if self.folder else None
+        if checkpoint is None:
+            return
+        trainable = {**checkpoint.model}
+        self.model.fuser.load_state_dict(trainable["fuser"])
+        self.model.decoder.load_state_dict(trainable["decoder"])
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.epoch, self.step = checkpoint.epoch, checkpoint.step
+        self.epoch_loss, self.history = checkpoint.epoch_loss, checkpoint.history
+
+    def checkpoint(self) -> Checkpoint:
+        model = {
+            "fuser": self.model.fuser.state_dict(),
+            "decoder": self.model.decoder.state_dict(),
+        }
+        return Checkpoint(
+            model, self.optimizer.state_dict(), self.epoch, self.step, self.epoch_loss, self.history
+        )
+
+    def run(self, features, show_progress: bool) -> TrainingResult:
+        started = saved = time.monotonic()
+        if self.folder and self.epoch == self.step == 0:
+            self.folder.write_checkpoint(self.checkpoint())
+        trained = 0
+        self.model.train()
+        with TrainingProgress(self.options.epochs, self.steps_per_epoch, show_progress) as progress:
+            while self.epoch < self.options.epochs:
+                self._set_learning_rate()
+                for batch in features.batches(self._order(), self.step):
+                    loss = self._step(batch)
+                    self.step += 1
+                    self.epoch_loss += loss
+                    trained += self.options.batch_size
+                    rate = trained / (time.monotonic() - started)
+                    progress.update(self.epoch, self.step, loss, rate)
+                    if self.step < self.steps_per_epoch:
+                        saved = self._save_when_due(saved)
+                self._end_epoch(trained / (time.monotonic() - started))
+                saved = self._save_when_due(saved)
+        seconds = time.monotonic() - started
+        if self.folder:
+            self.folder.write_checkpoint(self.checkpoint())
+        losses = [row["loss"] for row in self.history]
+        run = self.folder.path if self.folder else None
+        return TrainingResult(losses, run, seconds, trained / max(seconds, 1e-9))
+
+    def _step(self, features: list[Tensor]) -> float:
+        with autocast(self.device, self.options.precision):
+            reconstructions = self.model.reconstruct(features)
+        loss = reconstruction_loss(features, reconstructions, self.model.config.loss_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_gradients(self.model)
+        self.optimizer.step()
+        value = loss.item()
+        if value != value or value == float("inf"):
+            raise InputError(
+                f"the loss became {value} in epoch {self.epoch + 1}: lower --learning-rate"
+            )
+        return value
+
+    def _order(self) -> list[list[int]]:
+        """This epoch's batches: a function of seed and epoch alone, so a resumed run agrees."""
+        generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.images, generator=generator)
+        kept = order[: self.steps_per_epoch * self.options.batch_size]
+        return kept.view(self.steps_per_epoch, -1).tolist()
+
+    def _set_learning_rate(self) -> None:
+        late = self.epoch >= DROP_AFTER * self.options.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * (0.1 if late else 1.0)
+
+    def _end_epoch(self, rate: float) -> None:
+        self.history.append(
+            {
+                "epoch": self.epoch + 1,
+                "loss": self.epoch_loss / self.steps_per_epoch,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "images_per_second": rate,
+            }
+        )
+        self.epoch, self.step, self.epoch_loss = self.epoch + 1, 0, 0.0
+        if self.folder:
+            self.folder.write_history(self.history)
+
+    def _save_when_due(self, saved: float) -> float:
+        if self.folder is None or time.monotonic() - saved < self.options.checkpoint_seconds:
+            return saved
+        self.folder.write_checkpoint(self.checkpoint())
+        return time.monotonic()

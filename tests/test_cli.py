@@ -1,0 +1,87 @@
+"""The command line end to end on a tiny set, as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import layouts
+import pytest
+
+
+def invad(*words: object, status: int = 0) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, "-c", "from invad_fast.cli import main; main()", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,  # not the checkout: what is installed is tested
+    )
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("cli")
+    root = layouts.mvtec(folder / "set")
+    done = invad("train", root, "--run", folder / "run", "--encoder", "resnet10t",
+                 "--encoder-weights", "none", "--size", 32, "--epochs", 2, "--batch-size", 4,
+                 "--quiet")  # fmt: skip
+    assert "trained in" in done.stdout and "random weights" in done.stderr
+    return root, folder / "run" / "model.safetensors"
+
+
+def test_evaluate(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    root, model = trained
+    done = invad("evaluate", root, "--model", model, "--output", tmp_path / "e", "--quiet")
+    for word in ("bolt", "nut", "mean", "P-AUROC"):
+        assert word in done.stdout
+    figures = json.loads((tmp_path / "e" / "figures.json").read_text())["figures"]
+    assert set(figures) == {"bolt", "nut", "mean"} and 0 <= figures["mean"]["image_auroc"] <= 1
+    assert len((tmp_path / "e" / "figures.csv").read_text().splitlines()) == 4
+    assert len(list((tmp_path / "e" / "pictures" / "bolt").glob("*.png"))) == 2
+    report = (tmp_path / "e" / "report.html").read_text()
+    assert "data:image/png;base64," in report and 'src="http' not in report
+
+
+def test_predict_and_calibrate(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    root, model = trained
+    folder = root / "bolt" / "test" / "cut"
+    done = invad("predict", folder, "--model", model, "--output", tmp_path, "--class", "bolt")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(row["image"]).name for row in rows] == ["0.png", "1.png"]
+    for row in rows:
+        assert row["anomalous"] == (row["score"] > row["threshold"])
+        assert Path(row["map"]).is_file() and Path(row["overlay"]).is_file()
+    done = invad("predict", folder / "0.png", "--model", model, "--threshold", 0)
+    assert json.loads(done.stdout)["anomalous"] is True
+    assert "bolt: threshold" in invad("calibrate", root, "--model", model, "--quiet").stdout
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("train", "nowhere", "--run", "r"), "no folder nowhere"),
+        (("evaluate", ".", "--model", "gone.safetensors"), "no model file gone.safetensors"),
+        (("predict", "gone.png", "--model", "m"), "no image gone.png"),
+    ],
+)
+def test_mistakes_are_one_line(words: tuple[str, ...], message: str) -> None:
+    done = invad(*words, status=2)
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
+
+
+def test_unreachable_weights_say_what_to_fetch(tmp_path: Path) -> None:
+    root = layouts.mvtec(tmp_path / "set")
+    done = invad("train", root, "--run", tmp_path / "r", "--encoder-weights", tmp_path, status=2)
+    assert f"no weights of resnet34 in {tmp_path}: expected resnet34.safetensors" in done.stderr
+    done = invad("train", root, "--run", tmp_path / "r", "--encoder", "resnet99", status=2)
+    assert "timm has no model named 'resnet99'" in done.stderr
+
+
+def test_doctor_and_datasets() -> None:
+    text = invad("doctor").stdout
+    assert "bias_leaky_relu" in text and "cuda:" in text
+    assert "visa" in invad("datasets").stdout
