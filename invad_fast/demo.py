@@ -63,7 +63,7 @@ def run_demo(
         # Small batches: in three minutes the number of steps counts, not their smoothness.
         batch_size=8,
         learning_rate=0.004,
-        precision="bf16",
+        precision="auto",
         seed=seed,
         show_progress=show_progress,
     )

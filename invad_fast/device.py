@@ -22,6 +22,22 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself; emulated it is ten times slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """ "auto" takes bf16 where the device has it, fp32 elsewhere."""
+    if name == "auto":
+        return "bf16" if has_bf16(device) else "fp32"
+    if name not in ("fp32", "bf16"):
+        raise InputError(f"no training precision {name!r}: choose auto, fp32 or bf16")
+    return name
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Convolutions in bfloat16 under "bf16"; nothing under "fp32"."""
     if precision == "bf16":

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import torch
 
+from invad_fast.device import has_bf16
 from invad_fast.ops import implementations
 from invad_fast.ops.dispatch import IMPLEMENTATIONS, ops
 
@@ -20,6 +21,7 @@ def report() -> tuple[dict[str, str], dict[str, dict[str, str | None]]]:
         "torch": torch.__version__,
         "timm": version("timm"),
         "CPU": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+        "CPU bfloat16": "native" if has_bf16(torch.device("cpu")) else "emulated: slower than fp32",
         "CUDA device": device,
     }
     return facts, {op: implementations(op) for op in ops()}

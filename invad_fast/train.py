@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invad_fast.calibrate import calibrate
 from invad_fast.data import Dataset, read_dataset
-from invad_fast.device import autocast, choose_device
+from invad_fast.device import autocast, choose_device, choose_precision
 from invad_fast.errors import InputError
 from invad_fast.features import open_features
 from invad_fast.progress import TrainingProgress
@@ -35,7 +35,8 @@ class TrainingOptions:
         epochs: passes over the good training images.
         batch_size: images a step; an incomplete last batch is dropped.
         learning_rate: None for 0.001·batch_size/8.
-        precision: "fp32" or "bf16" (autocast; weights and optimiser stay float32).
+        precision: "fp32", "bf16" (autocast; weights and optimiser stay float32), or "auto": bf16
+            where the device has it.
         seed: of the weights' order of training images; the same seed gives the same weights.
         workers: processes that decode images; 0 decodes in this one.
         device: "auto", "cpu" or "cuda".
@@ -60,8 +61,8 @@ class TrainingOptions:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.precision not in ("fp32", "bf16"):
-            raise InputError(f"no training precision {self.precision!r}: choose fp32 or bf16")
+        precision = choose_precision(self.precision, choose_device(self.device))
+        object.__setattr__(self, "precision", precision)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", 0.001 * self.batch_size / 8)
 
