@@ -52,7 +52,9 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="Default 0.001 x batch size / 8.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16, or auto (bf16 where it is fast).")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto (bf16 where it is fast).")
+    ] = "fp32",
     seed: Annotated[int, typer.Option(help="Of the weights and the order of images.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 2,
     false_alarm_rate: Annotated[
