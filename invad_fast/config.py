@@ -38,10 +38,10 @@ class InvADConfig:
     out_indices: tuple[int, ...] = (1, 2, 3)
     style_channels: int = 64
     latent_channels: int = 16
-    grid: Size | None = None
+    grid: Size = None  # type: ignore[assignment]  # filled in by __post_init__
     blocks: tuple[int, ...] = (2, 2, 2)
     loss_weight: float = 1.0
-    input_size: Size | None = None
+    input_size: Size = None  # type: ignore[assignment]  # likewise
 
     def __post_init__(self) -> None:
         for name in ("grid", "input_size"):

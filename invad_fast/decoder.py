@@ -30,7 +30,8 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         weight = torch.cat([self.gamma.scaled_weight(), self.beta.scaled_weight()])
-        bias = torch.cat([self.gamma.scaled_bias(), self.beta.scaled_bias()])
+        biases = [self.gamma.scaled_bias(), self.beta.scaled_bias()]
+        bias = torch.cat([b for b in biases if b is not None])
         gamma_beta = F.conv2d(latent, weight, bias, padding=1)
         return self.conv(normalize_modulate(x, gamma_beta, NORM_EPS))
 
@@ -53,12 +54,11 @@ class StyledBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, latent_channels: int, upsample: bool):
         super().__init__()
-        changes = upsample or in_channels != channels
-        self.resample: nn.Module | None = None
-        self.styled1: nn.Module | None = None
+        self.resample: UpsamplingConv | ConvLayer | None = None
+        self.styled1: StyledConv | None = None
         if upsample:
             self.resample = UpsamplingConv(in_channels, channels)
-        elif changes:
+        elif in_channels != channels:
             self.resample = ConvLayer(in_channels, channels, 3)
         else:
             self.styled1 = StyledConv(channels, latent_channels)
@@ -66,9 +66,10 @@ class StyledBlock(nn.Module):
         self.skip = ConvLayer(in_channels, channels, 1, upsample=upsample, activate=False)
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
-        if self.styled1 is None:
+        if self.resample is not None:
             y = self.resample(x)
         else:
+            assert self.styled1 is not None
             y = bias_leaky_relu(self.styled1(x, latent), self.styled1.bias)
         y = self.styled2(y, latent)
         return bias_leaky_relu(y, self.styled2.bias, skip=self.skip(x))
@@ -101,10 +102,10 @@ class Decoder(nn.Module):
     def forward(self, styles: list[Tensor]) -> list[Tensor]:
         # The constant's own layer does not see the image: run it once, for the whole batch.
         x = self.stem(self.constant).expand(styles[-1].shape[0], -1, -1, -1)
-        reconstructions = []
+        reconstructions: list[Tensor] = []
         for translate, blocks, style in zip(self.translators, self.scales, reversed(styles)):
             latent = translate(style)
-            for block in blocks:
+            for block in blocks:  # type: ignore[attr-defined]  # a ModuleList in a ModuleList
                 x = block(x, latent)
             reconstructions.insert(0, x)
         return reconstructions

@@ -27,7 +27,9 @@ def demo_encoder_weights() -> Path:
 
 def demo_model(encoder_weights: str | Path | None) -> InvAD:
     """A small InvAD for 128×128 images: the lite recipe with one block at each scale."""
-    config = InvADConfig(encoder=ENCODER, blocks=(1, 1, 1), loss_weight=5.0, input_size=SIZE)
+    config = InvADConfig(
+        encoder=ENCODER, blocks=(1, 1, 1), loss_weight=5.0, input_size=(SIZE, SIZE)
+    )
     return InvAD(config, encoder_weights=encoder_weights)
 
 

@@ -32,6 +32,7 @@ def reasons(table: dict[str, dict[str, str | None]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in IMPLEMENTATIONS:
         for row in table.values():
-            if row[name] is not None:
-                found.setdefault(name, row[name])
+            reason = row[name]
+            if reason is not None:
+                found.setdefault(name, reason)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -26,9 +27,12 @@ class Encoder(nn.Module):
 
     def __init__(self, config: InvADConfig, weights: str | Path | None = None) -> None:
         super().__init__()
+        assert config.encoder is not None, "a model that is given features has no Encoder"
         self.net = _create(config.encoder, config.out_indices, config.input_size)
         if weights is not None:
-            self.net.load_state_dict(_read_weights(self.net, config, weights))
+            self.net.load_state_dict(
+                _read_weights(self.net, config.encoder, config.out_indices, weights)
+            )
         self.requires_grad_(False)
         self.eval()
 
@@ -48,7 +52,7 @@ def feature_layout(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Channels and strides of a timm encoder's features, finest first, without its weights."""
     with torch.device("meta"):
-        info = _create(encoder, out_indices, None).feature_info
+        info: Any = _create(encoder, out_indices, None).feature_info
     return tuple(info.channels()), tuple(info.reduction())
 
 
@@ -77,13 +81,15 @@ def _create(encoder: str, out_indices: tuple[int, ...], input_size: Size | None)
         ) from None
 
 
-def _read_weights(net: nn.Module, config: InvADConfig, weights: str | Path) -> dict[str, Tensor]:
+def _read_weights(
+    net: nn.Module, encoder: str, out_indices: tuple[int, ...], weights: str | Path
+) -> dict[str, Tensor]:
     """The encoder's state dict: every parameter found, whatever else the source holds ignored."""
     if weights == PRETRAINED:
-        state = _download(config)
+        state = _download(encoder, out_indices)
         source = "timm's hub"
     else:
-        path = _locate(Path(weights), config.encoder)
+        path = _locate(Path(weights), encoder)
         state = read_state_dict(path)
         source = str(path)
     expected = net.state_dict()
@@ -97,7 +103,7 @@ def _read_weights(net: nn.Module, config: InvADConfig, weights: str | Path) -> d
     wrong = [key for key in found if found[key].shape != expected[key].shape]
     if missing or wrong:
         problem = f"lacks {_first(missing)}" if missing else f"has other shapes at {_first(wrong)}"
-        raise InputError(f"{source} does not fit the encoder {config.encoder}: it {problem}")
+        raise InputError(f"{source} does not fit the encoder {encoder}: it {problem}")
     return found
 
 
@@ -135,21 +141,21 @@ def _locate(path: Path, encoder: str) -> Path:
     raise InputError(f"no encoder weights at {path}: give a file, or a folder with {names[0]}")
 
 
-def _download(config: InvADConfig) -> dict[str, Tensor]:
-    options = {"features_only": True, "out_indices": config.out_indices, "pretrained": True}
+def _download(encoder: str, out_indices: tuple[int, ...]) -> dict[str, Tensor]:
+    options: dict = {"features_only": True, "out_indices": out_indices, "pretrained": True}
     try:
-        return timm.create_model(config.encoder, **options).state_dict()
+        return timm.create_model(encoder, **options).state_dict()
     except Exception as error:  # whatever the hub client raises when it cannot be reached
-        cfg = timm.get_pretrained_cfg(config.encoder)
+        cfg = timm.get_pretrained_cfg(encoder)
         if cfg is None or not cfg.has_weights:
             raise InputError(
-                f"timm has no pretrained weights of {config.encoder}: give encoder_weights a file"
+                f"timm has no pretrained weights of {encoder}: give encoder_weights a file"
             ) from None
         repository = cfg.hf_hub_id or f"timm/{cfg.architecture}.{cfg.tag}"
         raise InputError(
-            f"cannot download the weights of {config.encoder} ({_line(error)}): fetch "
+            f"cannot download the weights of {encoder} ({_line(error)}): fetch "
             f"model.safetensors of the model {repository} from the Hugging Face hub, save it as "
-            f"{config.encoder}.safetensors, and give its path as encoder_weights "
+            f"{encoder}.safetensors, and give its path as encoder_weights "
             "(--encoder-weights); None (--encoder-weights none) takes random weights"
         ) from None
 

@@ -32,6 +32,9 @@ class _Features:
     ``order``, from batch ``start`` on.
     """
 
+    def batches(self, order: list[list[int]], start: int = 0) -> Iterator[list[Tensor]]:
+        raise NotImplementedError
+
     def __init__(self, model: InvAD, records: Sequence[Record], options, device) -> None:
         self.model, self.options, self.device = model, options, device
         self.images = ImageTensors(records, model.config.input_size)

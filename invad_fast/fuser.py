@@ -59,7 +59,7 @@ class Fuser(nn.Module):
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         aligned = [aggregate(f) for aggregate, f in zip(self.aggregate, features)]
         style = self.bottleneck(self.merge(torch.cat(aligned, dim=1)))
-        styles = []
+        styles: list[Tensor] = []
         for rescale in self.rescale:
             style = rescale(style)
             styles.insert(0, style)

@@ -18,6 +18,7 @@ from invad_fast.errors import InputError
 from invad_fast.fuser import Fuser
 
 if TYPE_CHECKING:
+    from invad_fast.data import Dataset
     from invad_fast.train import TrainingResult
 
 ALL_CLASSES = "*"
@@ -131,7 +132,7 @@ class InvAD(nn.Module):
         """The threshold of a class; that of any class where it has none; None uncalibrated."""
         return self.thresholds.get(class_name or ALL_CLASSES, self.thresholds.get(ALL_CLASSES))
 
-    def fit(self, root: str | Path, **options: Any) -> TrainingResult:
+    def fit(self, root: str | Path | Dataset, **options: Any) -> TrainingResult:
         """Trains on the good parts below ``root``; see :func:`invad_fast.train.train`."""
         from invad_fast.train import train
 

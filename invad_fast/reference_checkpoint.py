@@ -57,7 +57,7 @@ def load_reference(model: nn.Module, source: dict[str, Tensor] | str | Path) -> 
     if isinstance(source, (str, Path)):
         where, state = str(source), read_state_dict(Path(source))
     else:
-        where, state = "the state dict", source.get("net", source)
+        where, state = "the state dict", dict(source.get("net", source))
         state = {key.removeprefix("module."): value for key, value in state.items()}
     expected = model.state_dict()
     found: dict[str, Tensor] = {}

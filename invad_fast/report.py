@@ -46,6 +46,7 @@ def write_report(path: Path, title: str, notes: list[str], evaluation: Evaluatio
     parts = [f"<h1>{html.escape(title)}</h1>"]
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in notes]
     parts.append(_table(evaluation))
+    assert evaluation.histogram is not None, "an evaluation that was given an output folder"
     parts.append("<h2>Scores of normal and anomalous parts</h2>")
     parts.append(_figure(evaluation.histogram, "Dashed: the threshold."))
     parts.append(
