@@ -7,115 +7,92 @@ from pathlib import Path
 
 import pytest
 import torch
+from op_cases import DTYPES, SHAPES, VARIANTS, assert_close, available, samples
 from torch import Tensor
 
 from invad_fast import InputError
 from invad_fast.ops import (
     bias_leaky_relu,
     blur_upsample,
-    implementations,
     normalize_modulate,
+    style_modulation,
     use_implementation,
 )
 from invad_fast.ops.dispatch import ops
 
-SHAPES = [
-    (2, 3, 5, 7),
-    (1, 64, 16, 16),
-    (1, 1, 1, 1),
-    (0, 4, 3, 3),
-    (3, 17, 33, 9),
-    (1, 8, 256, 256),
+CASES = [
+    pytest.param(variant, name, id=f"{title}-{name}")
+    for title, variant in VARIANTS.items()
+    for name in available(variant.op)
 ]
-DTYPES = {torch.float32: 2e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}
-
-
-def available(op: str) -> list[str]:
-    return [name for name, reason in implementations(op).items() if reason is None]
-
-
-def layouts_of(x: Tensor) -> dict[str, Tensor]:
-    padded = torch.zeros(*x.shape[:3], x.shape[3] + 3, dtype=x.dtype)
-    strided = padded[..., 1:-2].copy_(x)
-    return {
-        "channels first": x,
-        "channels last": x.contiguous(memory_format=torch.channels_last),
-        "strided": strided,
-        "expanded": x[:1].expand(4, -1, -1, -1) if len(x) else x,
-    }
-
-
-def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
-    scale = expected.abs().max().item() if expected.numel() else 0
-    torch.testing.assert_close(
-        actual.double(), expected, rtol=tolerance, atol=tolerance * scale, equal_nan=True
-    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", available("bias_leaky_relu"))
-def test_bias_leaky_relu(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    for x in layouts_of(torch.randn(shape).to(dtype)).values():
-        bias, skip = torch.randn(x.shape[1]), torch.randn(x.shape).to(dtype)
-        expected = torch.nn.functional.leaky_relu(x.double() + bias.double().view(1, -1, 1, 1), 0.2)
-        expected = expected * 2**0.5
-        with use_implementation(name, "bias_leaky_relu"):
-            plain, summed = bias_leaky_relu(x, bias), bias_leaky_relu(x, bias, skip)
-        assert plain.dtype == dtype
-        close(plain, expected, DTYPES[dtype])
-        close(summed, (expected + skip.double()) / 2**0.5, DTYPES[dtype])
-
-
-@pytest.mark.parametrize("name", available("bias_leaky_relu"))
-def test_bias_leaky_relu_extremes(name: str) -> None:
-    x = torch.tensor([float("nan"), float("inf"), -float("inf"), 1e38, -1e-40, 0.0]).view(
-        1, 1, 2, 3
-    )
-    with use_implementation(name):
-        y = bias_leaky_relu(x, torch.zeros(1)).flatten()
-    assert y[0].isnan() and y[1] == float("inf") and y[2] == -float("inf")
-    assert y[3] > 1e38 and -1e-40 < y[4] <= 0 and y[5] == 0
+@pytest.mark.parametrize("variant, name", CASES)
+def test_values(variant, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    for what, sample in samples(variant, shape, dtype):
+        result = sample.result(name)
+        assert result.dtype == dtype
+        assert_close(result, sample.expected(), sample.tolerance, what)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", available("normalize_modulate"))
-def test_normalize_modulate(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("variant, name", CASES)
+def test_gradients(variant, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    for what, sample in samples(variant, shape, dtype, values=("usual", "shifted")):
+        gradients, expected = sample.gradients(name), sample.expected_gradients()
+        assert len(gradients) == len(expected)
+        for position, (actual, exact) in enumerate(zip(gradients, expected)):
+            # a gradient is a product of rounded numbers: x̂, γ and the incoming gradient
+            assert_close(actual, exact, 4 * sample.tolerance, f"{what}, argument {position}", 1.0)
+
+
+@pytest.mark.parametrize("variant, name", CASES)
+def test_not_finite(variant, name: str) -> None:
+    """NaN and infinity come out where they do in the reference, and stay in their sample."""
+    for _, sample in samples(variant, (3, 4, 5, 6), torch.float32, values=("usual",)):
+        x = sample.arguments[0]
+        if x.stride(0) == 0:
+            continue
+        x[0, 1, 2, 3], x[1, 0, 4, 5] = float("nan"), float("inf")
+        result, expected = sample.result(name), sample.expected()
+        assert torch.equal(result.isnan(), expected.isnan())
+        assert torch.equal(result.isinf(), expected.isinf())
+        assert result[2].isfinite().all() and expected[0].isnan().any()
+
+
+def test_references_against_the_formulas() -> None:
+    """Written straight from SPEC §1, with none of the ops' own code."""
     torch.manual_seed(0)
-    for x in layouts_of((torch.randn(shape) * 3 + 5).to(dtype)).values():
-        n, c, h, w = x.shape
-        gamma_beta = torch.randn(n, 2 * c, h, w).to(dtype)
-        wide = x.double()
-        mean = wide.mean((1, 2, 3), keepdim=True)
-        normal = (wide - mean) / (wide.var((1, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
-        gamma, beta = gamma_beta.double().chunk(2, 1)
-        with use_implementation(name, "normalize_modulate"):
-            y, plain = normalize_modulate(x, gamma_beta), normalize_modulate(x, None)
-        assert y.dtype == dtype
-        close(y, normal * gamma + beta, 4 * DTYPES[dtype])
-        close(plain, normal, 4 * DTYPES[dtype])
-
-
-@pytest.mark.parametrize("padding", [1, 2])
-@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 8, 33, 33), (0, 4, 5, 5), (1, 1, 3, 3)])
-def test_blur_upsample(shape: tuple[int, ...], padding: int) -> None:
-    x = torch.randn(shape)
-    taps = torch.tensor([1.0, 3, 3, 1]).double()
-    kernel = (torch.outer(taps, taps) / 16).expand(shape[1], 1, 4, 4)
-    if shape[0]:
-        expected = torch.nn.functional.conv2d(x.double(), kernel, padding=padding, groups=shape[1])
-        close(blur_upsample(x, padding=padding), expected, 2e-6)
-    else:
-        assert blur_upsample(x, padding=padding).shape[2] == 5 + 2 * padding - 3
+    x, skip, bias = double(2, 3, 5, 7), double(2, 3, 5, 7), double(3)
+    style, weight, both = double(2, 4, 5, 7), double(6, 4, 3, 3), double(6)
+    activated = torch.nn.functional.leaky_relu(x + bias.view(1, -1, 1, 1), 0.2) * 2**0.5
+    normal = torch.nn.functional.layer_norm(x, x.shape[1:], eps=1e-5)
+    gamma, beta = torch.nn.functional.conv2d(style, weight, both, padding=1).chunk(2, 1)
+    taps = torch.tensor([1.0, 3, 3, 1], dtype=torch.float64)
+    kernel = (torch.outer(taps, taps) / 64 * 4).expand(3, 1, 4, 4)
+    with use_implementation("reference"):
+        for actual, expected in (
+            (bias_leaky_relu(x, bias), activated),
+            (bias_leaky_relu(x, bias, skip), (activated + skip) / 2**0.5),
+            (normalize_modulate(x, None), normal),
+            (normalize_modulate(x, torch.cat([gamma, beta], 1)), normal * gamma + beta),
+            (style_modulation(x, style, weight, both), normal * gamma + beta),
+            *(
+                (blur_upsample(x, None, p), torch.conv2d(x, kernel, padding=p, groups=3))
+                for p in (1, 2)
+            ),
+        ):
+            torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 def double(*shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
 
-def test_gradients() -> None:
+def test_gradcheck() -> None:
     torch.manual_seed(0)
     x, bias, skip, gamma_beta = (
         double(2, 3, 4, 5),
@@ -128,11 +105,13 @@ def test_gradients() -> None:
         assert torch.autograd.gradcheck(bias_leaky_relu, (x, bias, skip))
         assert torch.autograd.gradcheck(normalize_modulate, (x, gamma_beta))
         assert torch.autograd.gradcheck(lambda x: normalize_modulate(x, None), (x,))
+        style = double(2, 2, 4, 5), double(6, 2, 3, 3), double(6)
+        assert torch.autograd.gradcheck(style_modulation, (x, *style))
         for padding in (1, 2):
             assert torch.autograd.gradcheck(lambda x, p=padding: blur_upsample(x, None, p), (x,))
 
 
-def samples(op: str) -> list[tuple]:
+def opcheck_samples(op: str) -> list[tuple]:
     x = torch.randn(2, 3, 4, 5, requires_grad=True)
     return {
         "bias_leaky_relu": [
@@ -144,6 +123,15 @@ def samples(op: str) -> list[tuple]:
             (x, torch.randn(2, 6, 4, 5, requires_grad=True), 1e-5),
             (x, None, 1e-5),
         ],
+        "style_modulation": [
+            (
+                x,
+                torch.randn(2, 3, 4, 5, requires_grad=True),
+                torch.randn(6, 3, 3, 3),
+                torch.randn(6, requires_grad=True),
+                1e-5,
+            )
+        ],
         "blur_upsample": [(x, None, 1), (x, torch.randn(3, requires_grad=True), 2)],
         "normalize_modulate_backward": [
             (x.detach(), x.detach(), torch.randn(2, 6, 4, 5), torch.randn(2), torch.rand(2))
@@ -153,7 +141,7 @@ def samples(op: str) -> list[tuple]:
 
 @pytest.mark.parametrize("op", ops())
 def test_opcheck(op: str) -> None:
-    for sample in samples(op):
+    for sample in opcheck_samples(op):
         torch.library.opcheck(getattr(torch.ops.invad_fast, op).default, sample)
 
 

@@ -4,6 +4,7 @@ from invad_fast.ops.bias_leaky_relu import bias_leaky_relu
 from invad_fast.ops.blur_upsample import blur_upsample
 from invad_fast.ops.dispatch import implementations, start, use_implementation
 from invad_fast.ops.normalize_modulate import normalize_modulate
+from invad_fast.ops.style_modulation import style_modulation
 
 start()
 
@@ -12,5 +13,6 @@ __all__ = [
     "blur_upsample",
     "implementations",
     "normalize_modulate",
+    "style_modulation",
     "use_implementation",
 ]

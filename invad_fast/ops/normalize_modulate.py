@@ -25,7 +25,7 @@ def normalize_modulate(x: Tensor, gamma_beta: Tensor | None, eps: float = 1e-5) 
     Raises:
         RuntimeError: where the shapes disagree.
     """
-    return _op(x, gamma_beta, eps)[0]
+    return op(x, gamma_beta, eps)[0]
 
 
 def _check(x: Tensor, gamma_beta: Tensor | None) -> None:
@@ -113,7 +113,7 @@ op_backward = define(
     _reference_backward,
     _fake_backward,
 )
-_op = define(
+op = define(
     "normalize_modulate(Tensor x, Tensor? gamma_beta, float eps) -> (Tensor, Tensor, Tensor)",
     _reference,
     _fake,

@@ -1,0 +1,107 @@
+"""style_modulation: the whole Space-aware Style Modulation, γ and β never written to memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from invad_fast.ops.dispatch import define
+from invad_fast.ops.layout import accumulation_dtype, check_image, empty_like
+from invad_fast.ops.normalize_modulate import op as normalize_modulate
+from invad_fast.ops.normalize_modulate import op_backward as normalize_modulate_backward
+
+
+def style_modulation(
+    x: Tensor, style: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
+) -> Tensor:
+    """y = x̂·γ + β with (γ, β) = conv3×3(style) and x̂ = (x − mean)/√(var + eps) (SPEC §1).
+
+    Steps 1 and 2 of the Space-aware Style Modulation in one (paper §3.3). The reference is a
+    convolution and :func:`normalize_modulate`; a fused kernel computes γ and β as it needs them.
+
+    Args:
+        x: N×C×H×W, float32, float16, bfloat16 or float64. Mean and biased variance are over C×H×W
+            of each sample, in at least float32.
+        style: N×S×H×W, the latent style; taken to x's dtype where it has another.
+        weight: 2C×S×3×3, γ's filters first, scaled (no equalised factor is applied here).
+        bias: 2C.
+        eps: added to the variance.
+
+    Returns:
+        Shaped and laid out like x.
+
+    Raises:
+        RuntimeError: where the shapes disagree.
+    """
+    return _op(x, style, weight, bias, eps)[0]
+
+
+def _check(x: Tensor, style: Tensor, weight: Tensor, bias: Tensor) -> None:
+    check_image(x)
+    n, c, h, w = x.shape
+    torch._check(
+        style.dim() == 4 and style.shape[0] == n and style.shape[2:] == x.shape[2:],
+        lambda: f"style must be N×S×H×W for x {tuple(x.shape)}, not {tuple(style.shape)}",
+    )
+    torch._check(
+        tuple(weight.shape) == (2 * c, style.shape[1], 3, 3),
+        lambda: f"weight must be {2 * c}×{style.shape[1]}×3×3, not {tuple(weight.shape)}",
+    )
+    torch._check(
+        tuple(bias.shape) == (2 * c,),
+        lambda: f"bias must have {2 * c} entries, not {tuple(bias.shape)}",
+    )
+
+
+def _gamma_beta(x: Tensor, style: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(style.to(x.dtype), weight.to(x.dtype), bias.to(x.dtype), padding=1)
+
+
+def _reference(
+    x: Tensor, style: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y, and mean and 1/√(var + eps) of each sample for the backward."""
+    _check(x, style, weight, bias)
+    return normalize_modulate(x, _gamma_beta(x, style, weight, bias), eps)
+
+
+def _fake(
+    x: Tensor, style: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check(x, style, weight, bias)
+    mean = x.new_empty(x.shape[0], dtype=accumulation_dtype(x))
+    return empty_like(x), mean, torch.empty_like(mean)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, style, weight, bias, _ = inputs
+    _, mean, rstd = output
+    ctx.mark_non_differentiable(mean, rstd)
+    ctx.save_for_backward(x, style, weight, bias, mean, rstd)
+
+
+def _backward(ctx, grad: Tensor, *_) -> tuple[Tensor | None, ...]:
+    """γ is computed again from the style: keeping it would cost twice x's memory."""
+    x, style, weight, bias, mean, rstd = ctx.saved_tensors
+    gamma_beta = _gamma_beta(x, style, weight, bias)
+    grad_x, grad_gamma_beta = normalize_modulate_backward(grad, x, gamma_beta, mean, rstd)
+    needed = list(ctx.needs_input_grad[1:4])
+    grads = torch.ops.aten.convolution_backward(
+        grad_gamma_beta, style.to(x.dtype), weight.to(x.dtype), [bias.shape[0]],
+        [1, 1], [1, 1], [1, 1], False, [0, 0], 1, needed,
+    )  # fmt: skip
+    given = zip(needed, grads, (style, weight, bias))
+    own = [g.to(of.dtype) if wanted else None for wanted, g, of in given]
+    return grad_x, *own, None
+
+
+_op = define(
+    "style_modulation(Tensor x, Tensor style, Tensor weight, Tensor bias, float eps)"
+    " -> (Tensor, Tensor, Tensor)",
+    _reference,
+    _fake,
+    _setup_context,
+    _backward,
+    composition="it runs as a convolution and normalize_modulate",
+)
