@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.progress import (
@@ -19,6 +20,15 @@ T = TypeVar("T")
 
 def track(items: Iterable[T], total: int, what: str, show: bool = True) -> Iterator[T]:
     """Yields ``items`` under a bar named ``what``."""
+    with counter(what, show) as progress:
+        for done, item in enumerate(items, 1):
+            yield item
+            progress(done, total)
+
+
+@contextmanager
+def counter(what: str, show: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar named ``what`` for a function that reports (done, total); hidden until it does."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,10 +36,8 @@ def track(items: Iterable[T], total: int, what: str, show: bool = True) -> Itera
         TimeRemainingColumn(),
     )
     with Progress(*columns, disable=not show) as progress:
-        task = progress.add_task(what, total=total)
-        for item in items:
-            yield item
-            progress.advance(task)
+        task = progress.add_task(what, total=None, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
 class TrainingProgress:

@@ -81,6 +81,18 @@ def test_unreachable_weights_say_what_to_fetch(tmp_path: Path) -> None:
     assert "timm has no model named 'resnet99'" in done.stderr
 
 
+def test_coco_ad(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools", reason="pip install 'invad-fast[coco]'")
+    mini, built = shared / "data" / "coco_mini", tmp_path / "built"
+    text = invad("coco-ad", mini, "--split", 2, "--output", built, "--quiet").stdout
+    assert "split 2: 35 training images, 60 test images (30 anomalous)" in text
+    assert len(list((built / "split2" / "masks").glob("*.png"))) == 30
+    assert len((built / "classes.csv").read_text().splitlines()) == 81
+    assert "not '7'" in invad("coco-ad", mini, "--split", 7, "--output", built, status=2).stderr
+    wrong = invad("coco-ad", mini, "--masks", "gif", "--output", built, status=2)
+    assert "masks are written as png or none, not 'gif'" in wrong.stderr
+
+
 def test_doctor_and_datasets() -> None:
     text = invad("doctor").stdout
     assert "bias_leaky_relu" in text and "cuda:" in text

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
@@ -28,6 +28,7 @@ from invad_fast.data.mask_source import MaskRuns
 from invad_fast.errors import InputError
 
 SPLITS = 4
+MASKS = ("png", "none")
 CLASSES_PER_SPLIT = 20
 CLASS_NAME = "coco"
 FULL = (118_287, 5_000)  # images of train2017 and val2017
@@ -78,12 +79,12 @@ class SplitReport:
 
 def build_coco_ad(
     root: str | Path,
-    split: int | Literal["all"],
+    split: int | str,
     out: str | Path,
-    masks: Literal["png", "none"] = "png",
+    masks: str = "png",
     progress: Progress | None = None,
 ) -> tuple[SplitReport, ...]:
-    """Builds one split or all four from the COCO 2017 in ``root`` into ``out``/split<k>.
+    """Builds one split (0 to 3) or "all" four of COCO 2017 in ``root`` into ``out``/split<k>.
 
     ``root`` has ``annotations/instances_{train,val}2017.json`` and the folders ``train2017`` and
     ``val2017`` (possibly in ``images``). ``masks="none"`` writes no PNG files: meta.json then
@@ -91,8 +92,11 @@ def build_coco_ad(
     was interrupted goes on where it stopped. Raises `InputError` where pycocotools or a file is
     missing, or where a full COCO 2017 does not give the published counts.
     """
-    if split != "all" and split not in range(SPLITS):
+    chosen = [k for k in range(SPLITS) if str(split) in (str(k), "all")]
+    if not chosen:
         raise InputError(f"COCO-AD has the splits 0 to {SPLITS - 1} and 'all', not {split!r}")
+    if masks not in MASKS:
+        raise InputError(f"masks are written as {' or '.join(MASKS)}, not {masks!r}")
     require_pycocotools()
     root, out = Path(root), Path(out)
     train = read_annotations(root / "annotations" / "instances_train2017.json", False)
@@ -103,8 +107,7 @@ def build_coco_ad(
         out.mkdir(parents=True, exist_ok=True)
         _write_frequencies(out / "classes.csv", train, test)
         return tuple(
-            _build_split(root, k, out / f"split{k}", masks, train, test, progress)
-            for k in (range(SPLITS) if split == "all" else [split])
+            _build_split(root, k, out / f"split{k}", masks, train, test, progress) for k in chosen
         )
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error})") from None
