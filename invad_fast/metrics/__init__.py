@@ -1,5 +1,8 @@
 """The figures of SPEC §3: threshold-free, at fixed thresholds, and by region."""
 
-from invad_fast.metrics.evaluate import FIGURES, evaluate, image_scores, mean_figures
+from invad_fast.metrics.anomaly_metrics import AnomalyMetrics
+from invad_fast.metrics.evaluate import evaluate
+from invad_fast.metrics.figures import FIGURES, mean_figures
+from invad_fast.metrics.image_scores import image_scores
 
-__all__ = ["FIGURES", "evaluate", "image_scores", "mean_figures"]
+__all__ = ["FIGURES", "AnomalyMetrics", "evaluate", "image_scores", "mean_figures"]

@@ -1,4 +1,4 @@
-"""All of SPEC §3's figures of a class, or of several and their mean."""
+"""All of SPEC §3's figures of a class, or of several and their mean, from arrays at once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from invad_fast.errors import InputError
-from invad_fast.metrics.fixed_thresholds import threshold_figures
-from invad_fast.metrics.ranking import auroc, average_precision, f1_max, iou_max, rank
-from invad_fast.metrics.region_overlap import aupro_exact, aupro_paper
-
-FIGURES = (
-    "image_auroc", "image_ap", "image_f1_max", "aupro", "pixel_auroc", "pixel_ap", "pixel_f1_max",
-    "mf1", "macc", "miou", "iou_max", "mad_image", "mad_pixel", "mad_threshold", "mad",
-)  # fmt: skip
-PROTOCOLS = ("paper", "exact")
+from invad_fast.metrics.engines import borrow
+from invad_fast.metrics.figures import PROTOCOLS, complete, mean_figures, pixel_figures
+from invad_fast.metrics.image_scores import image_figures, image_scores
+from invad_fast.metrics.inputs import Batch, check, refuse_not_finite
 
 
 def evaluate(
@@ -30,8 +25,11 @@ def evaluate(
 ) -> dict[str, Any]:
     """Image, pixel and region figures of one class's test set (SPEC §3), as fractions of one.
 
+    Dense float32 maps and bool or uint8 masks are read where they are; beside them it takes some
+    quarter of the maps' memory, whatever the number of thresholds.
+
     Args:
-        maps: N×H×W anomaly maps, array or tensor.
+        maps: N×H×W anomaly maps, array or tensor; float64 is rounded to float32.
         masks: N×H×W, anything but 0 is anomalous; None where there are no masks: the pixel and
             region figures are then not numbers, and ``labels`` are needed.
         protocol: "paper" reproduces the published protocol; "exact" takes ``pixel_f1_max``,
@@ -47,94 +45,45 @@ def evaluate(
     Raises:
         InputError: shapes that do not fit, scores that are not finite, an unknown protocol.
     """
-    maps, masks, labels = _checked(maps, masks, labels, protocol)
+    check_protocol(protocol)
+    batch = check(maps, masks, labels)
     if classes is None:
-        return _one_class(maps, masks, labels, protocol, pooling)
+        return _one_class(batch, protocol, pooling)
     names = np.asarray(classes)
-    if names.shape != labels.shape:
-        raise InputError(f"{len(names)} class names for {len(labels)} maps: give one for each")
+    if names.shape != batch.maps.shape[:1]:
+        raise InputError(f"{len(names)} class names for {len(batch.maps)} maps: give one for each")
     figures = {}
     for name in sorted(set(names.tolist())):
-        own = names == name
-        own_masks = None if masks is None else masks[own]
-        figures[name] = _one_class(maps[own], own_masks, labels[own], protocol, pooling)
+        own = _selection(np.flatnonzero(names == name))
+        part = Batch(
+            batch.maps[own],
+            None if batch.masks is None else batch.masks[own],
+            None if batch.labels is None else batch.labels[own],
+        )
+        figures[name] = _one_class(part, protocol, pooling)
     return {"classes": figures, "mean": mean_figures(figures)}
 
 
-def mean_figures(figures: dict[str, dict[str, float]]) -> dict[str, float]:
-    """The mean over the classes that have the figure; not a number where none has it."""
-    means = {}
-    for key in FIGURES:
-        values = [f[key] for f in figures.values() if not np.isnan(f[key])]
-        means[key] = float(np.mean(values)) if values else float("nan")
-    return means
-
-
-def image_scores(maps: np.ndarray, pooling: int | None = None) -> np.ndarray:
-    """N×H×W → N: the maximum of each map, or of its stride-1 average over pooling×pooling."""
-    if pooling is None:
-        return maps.max(axis=(1, 2))
-    if not 1 <= pooling <= min(maps.shape[1:]):
-        raise InputError(f"pooling {pooling} does not fit maps of {maps.shape[1:]}")
-    sums = np.cumsum(np.cumsum(maps.astype(np.float64), 1), 2)
-    sums = np.pad(sums, ((0, 0), (1, 0), (1, 0)))
-    k = pooling
-    window = sums[:, k:, k:] - sums[:, :-k, k:] - sums[:, k:, :-k] + sums[:, :-k, :-k]
-    return window.max(axis=(1, 2)) / k**2
-
-
-def _checked(maps, masks, labels, protocol):
+def check_protocol(protocol: str) -> None:
     if protocol not in PROTOCOLS:
         raise InputError(f"no protocol {protocol!r}: choose {' or '.join(PROTOCOLS)}")
-    maps = np.asarray(maps)
-    if maps.ndim != 3 or maps.size == 0:
-        raise InputError(f"maps must be N×H×W with N ≥ 1, not {maps.shape}")
-    finite = np.isfinite(maps).all(axis=(1, 2))
-    if not finite.all():
-        raise InputError(f"map {int(finite.argmin())} has scores that are not finite")
-    if masks is not None:
-        masks = np.asarray(masks) != 0
-        if masks.shape != maps.shape:
-            raise InputError(f"masks {masks.shape} do not fit maps {maps.shape}: resize them first")
-    if labels is None:
-        if masks is None:
-            raise InputError("without masks, labels are needed: which images are anomalous")
-        labels = masks.any(axis=(1, 2))
-    labels = np.asarray(labels) != 0
-    if labels.shape != maps.shape[:1]:
-        raise InputError(f"{labels.shape} labels do not fit {len(maps)} maps: give one for each")
-    return maps, masks, labels
 
 
-def _one_class(maps, masks, labels, protocol, pooling) -> dict[str, float]:
-    images = rank(image_scores(maps, pooling), labels)
-    figures = dict.fromkeys(FIGURES, float("nan"))
-    figures["image_auroc"] = auroc(images)
-    figures["image_ap"] = average_precision(images)
-    figures["image_f1_max"] = f1_max(images)
-    if masks is not None and masks.any() and not masks.all():
-        pixels = rank(maps.ravel(), masks.ravel())
-        figures["pixel_auroc"] = auroc(pixels)
-        figures["pixel_ap"] = average_precision(pixels)
-        figures.update(threshold_figures(maps, masks))
-        if protocol == "paper":
-            figures["aupro"] = aupro_paper(maps, masks)
-        else:
-            figures["aupro"] = aupro_exact(maps, masks)
-            figures["pixel_f1_max"] = f1_max(pixels)
-            figures["iou_max"] = iou_max(pixels)
-    _add_means(figures)
-    return figures
+def _selection(positions: np.ndarray) -> np.ndarray | slice:
+    """A slice, which copies nothing, where a class's maps lie together."""
+    first, last = int(positions[0]), int(positions[-1])
+    return slice(first, last + 1) if last - first + 1 == len(positions) else positions
 
 
-def _add_means(figures: dict[str, float]) -> None:
-    """mAD of each level: a mean is defined where all its parts are."""
-    parts = {
-        "mad_image": ("image_auroc", "image_ap", "image_f1_max"),
-        "mad_pixel": ("pixel_auroc", "pixel_ap", "pixel_f1_max"),
-        "mad_threshold": ("mf1", "macc", "miou"),
-    }
-    for name, keys in parts.items():
-        figures[name] = float(np.mean([figures[k] for k in keys]))
-    seven = (*parts["mad_image"], "aupro", *parts["mad_pixel"])
-    figures["mad"] = float(np.mean([figures[k] for k in (*seven, *parts["mad_threshold"])]))
+def _one_class(batch: Batch, protocol: str, pooling: int | None) -> dict[str, float]:
+    try:
+        pixels, maxima, anomalous = borrow(batch.maps, batch.masks)
+    except ValueError:
+        refuse_not_finite(batch.maps)
+        raise
+    scores = maxima if pooling is None else image_scores(batch.maps, pooling)
+    labels = anomalous if batch.labels is None else batch.labels
+    figures = image_figures(scores, labels)
+    if batch.masks is not None:
+        figures |= pixel_figures(pixels, protocol)
+    return {name: bounds.value for name, bounds in complete(figures).items()}

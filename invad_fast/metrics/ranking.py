@@ -75,12 +75,6 @@ def f1_max(ranking: Ranking) -> float:
     return float(_f1(ranking).max())
 
 
-def iou_max(ranking: Ranking) -> float:
-    """The largest IoU over all thresholds: F1/(2 − F1) rises with F1."""
-    best = f1_max(ranking)
-    return best / (2 - best)
-
-
 def f1_threshold(ranking: Ranking) -> float:
     """The threshold with the largest F1: scores at or above it are called anomalous."""
     return float(ranking.thresholds[_f1(ranking).argmax()])

@@ -1,72 +1,58 @@
-"""AU-PRO: per-region overlap against the pixel false-positive rate (SPEC §3)."""
+"""AU-PRO in the paper's protocol: per-region overlap against the pixel false-positive rate."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
-FPR_LIMIT = 0.3
+from invad_fast.metrics.bounds import UNDEFINED, BoundedArray, Bounds
+from invad_fast.metrics.pixel_scores import FPR_LIMIT
+
 STEPS = 100
 
 
-def region_weights(masks: np.ndarray) -> np.ndarray:
-    """N×H×W: 1/(area of the pixel's 8-connected region)/(number of regions), 0 if normal.
+def overlap_thresholds(low: float, high: float) -> np.ndarray:
+    """The protocol's float32 thresholds from the least to the greatest score; none if equal."""
+    least, greatest = np.float32(low), np.float32(high)
+    with np.errstate(over="ignore", under="ignore"):
+        step = (greatest - least) / STEPS
+    if not np.isfinite(step) or step <= 0:  # no two scores, or no step in float32
+        return np.empty(0, np.float32)
+    return np.arange(least, greatest, step).astype(np.float32)
 
-    The sum of the weights of the pixels above a threshold is the mean per-region recall.
+
+def aupro(overlap: BoundedArray, false: BoundedArray) -> Bounds:
+    """FPR below 0.3 rescaled to [0, 1] by its own range, trapezoids.
+
+    Args:
+        overlap, false: mean per-region recall and false-positive rate above each threshold.
+
+    Returns:
+        Not a number where fewer than two points remain, or all have one rate.
     """
-    weights = np.zeros(masks.shape, np.float64)
-    regions = 0
-    for mask, weight in zip(masks, weights):
-        labels, count = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
-        if count:
-            areas = np.bincount(labels.ravel())
-            weight[mask] = 1 / areas[labels[mask]]
-            regions += count
-    return weights / max(regions, 1)
+    # From the highest threshold: rates and overlaps rise.
+    overlap, false = overlap[::-1], false[::-1]
+    least, most = (int((rate < FPR_LIMIT).sum()) for rate in (false.high, false.low))
+    found = [_area(overlap[:kept], false[:kept]) for kept in range(least, most + 1)]
+    if any(np.isnan(bounds.low) for bounds in found):
+        return UNDEFINED
+    return Bounds(min(b.low for b in found), max(b.high for b in found))
 
 
-def aupro_paper(maps: np.ndarray, masks: np.ndarray) -> float:
-    """The paper's protocol: 100 thresholds, FPR below 0.3 rescaled to [0, 1], trapezoids.
+def _area(overlap: BoundedArray, false: BoundedArray) -> Bounds:
+    """Mean height of the curve.
 
-    Not a number where there is no region, no normal pixel, or fewer than two points.
+    Area = Σ (fᵢ₊₁ − fᵢ)·(oᵢ + oᵢ₊₁)/2 rises with every overlap and with the last rate, and falls
+    with every other rate, because overlaps do not fall: so its bounds are at corners.
     """
-    low, high = maps.min(), maps.max()
-    if not masks.any() or masks.all() or not high > low:
-        return float("nan")
-    thresholds = np.arange(low, high, (high - low) / STEPS).astype(np.float64)
-    weights = region_weights(masks)[masks]
-    fpr = _share_above(maps[~masks], thresholds)
-    overlap = _share_above(maps[masks], thresholds, weights)
-    kept = fpr < FPR_LIMIT
-    fpr, overlap = fpr[kept], overlap[kept]
-    if len(fpr) < 2 or fpr.max() == fpr.min():
-        return float("nan")
-    fpr = (fpr - fpr.min()) / (fpr.max() - fpr.min())
-    return float(abs(np.trapezoid(overlap, fpr)))
-
-
-def aupro_exact(maps: np.ndarray, masks: np.ndarray) -> float:
-    """The integral of the overlap over FPR in [0, 0.3], every threshold used, divided by 0.3."""
-    if not masks.any() or masks.all():
-        return float("nan")
-    scores = np.concatenate([maps[masks], maps[~masks]])
-    weights = np.concatenate([region_weights(masks)[masks], np.zeros((~masks).sum())])
-    false = np.arange(len(scores)) >= masks.sum()
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.diff(scores[order]) != 0, True)
-    fpr = np.append(0, false[order].cumsum()[last] / false.sum())
-    overlap = np.append(0, weights[order].cumsum()[last])
-    end = np.interp(FPR_LIMIT, fpr, overlap)
-    kept = fpr < FPR_LIMIT
-    fpr, overlap = np.append(fpr[kept], FPR_LIMIT), np.append(overlap[kept], end)
-    return float(np.trapezoid(overlap, fpr) / FPR_LIMIT)
-
-
-def _share_above(
-    scores: np.ndarray, thresholds: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    if weights is None:
-        weights = np.full(len(scores), 1 / len(scores))
-    bins = np.searchsorted(thresholds, scores.astype(np.float64), "left")
-    sums = np.bincount(bins, weights, minlength=len(thresholds) + 1)
-    return sums[::-1].cumsum()[::-1][1:]
+    if len(false.low) < 2:
+        return UNDEFINED
+    width_low, width_high = false.low[-1] - false.high[0], false.high[-1] - false.low[0]
+    if width_high <= 0:
+        return UNDEFINED
+    right, left = false.high.copy(), false.low.copy()
+    right[-1], left[-1] = false.low[-1], false.high[-1]
+    low = max(0.0, float(np.trapezoid(overlap.low, right))) / width_high
+    high = float(np.trapezoid(overlap.high, left)) / width_low if width_low > 0 else 1.0
+    # A mean height lies between the curve's least and greatest.
+    low = max(low, float(overlap.low[0]))
+    return Bounds(low, max(low, min(high, float(overlap.high[-1]))))

@@ -1,0 +1,214 @@
+// invad_fast._scores: the metrics' core for NumPy arrays, which are read where they are.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <stdexcept>
+
+#include "connected_regions.h"
+#include "exact_scores.h"
+#include "float_key.h"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+namespace invad::scores {
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;
+using Maps = Array<float>;
+using Masks = Array<uint8_t>;
+
+// maps: N x H x W; masks: the same, or none.
+Pixels pixels_of(const Maps& maps, const std::optional<Masks>& masks) {
+  if (maps.ndim() != 3) throw std::invalid_argument("maps must be N x H x W");
+  if (maps.shape(1) * maps.shape(2) >= int64_t{1} << 31)
+    throw std::invalid_argument("a map must have fewer than 2^31 pixels");
+  if (masks && (masks->ndim() != 3 || !std::equal(maps.shape(), maps.shape() + 3, masks->shape())))
+    throw std::invalid_argument("masks must have the shape of maps");
+  return {maps.data(), masks ? masks->data() : nullptr, maps.shape(0), maps.shape(1),
+          maps.shape(2)};
+}
+
+template <typename T>
+Array<T> to_array(const T* data, size_t size) {
+  return Array<T>(static_cast<py::ssize_t>(size), data);
+}
+
+// rank(boundaries, normal_ranks, false_positive_limit): see Question and Ranking.
+Question question_of(std::vector<float> boundaries, std::vector<uint64_t> normal_ranks,
+                     double false_positive_limit) {
+  Question question{{}, std::move(normal_ranks), false_positive_limit};
+  for (const float boundary : boundaries) question.boundaries.push_back(key_of(boundary));
+  return question;
+}
+
+py::dict to_dict(const Ranking& ranking) {
+  const size_t count = ranking.above.size();
+  Array<int64_t> anomalous(count), normal(count);
+  Array<double> overlap(count);
+  const RegionWeights weights(ranking.regions);
+  const double whole = static_cast<double>(weights.unit) * std::max<int64_t>(ranking.regions, 1);
+  for (size_t i = 0; i < count; ++i) {
+    anomalous.mutable_at(i) = static_cast<int64_t>(ranking.above[i].anomalous);
+    normal.mutable_at(i) = static_cast<int64_t>(ranking.above[i].normal);
+    overlap.mutable_at(i) = static_cast<double>(ranking.above[i].weight) / whole;
+  }
+  Array<float> normal_scores(ranking.normal_keys.size());
+  for (size_t i = 0; i < ranking.normal_keys.size(); ++i)
+    normal_scores.mutable_at(i) = score_of(ranking.normal_keys[i]);
+  return py::dict("wins"_a = ranking.auroc_wins, "precision_sum"_a = ranking.precision_sum,
+                  "best_f1"_a = ranking.best_f1, "best_score"_a = score_of(ranking.best_f1_key),
+                  "overlap_area"_a = ranking.overlap_area, "anomalous_above"_a = anomalous,
+                  "normal_above"_a = normal, "overlap_above"_a = overlap,
+                  "normal_scores"_a = normal_scores);
+}
+
+// (N maxima, N bool)
+py::tuple to_tuple(const MapSummary& maps) {
+  const auto anomalous = to_array(maps.anomalous.data(), maps.anomalous.size());
+  return py::make_tuple(to_array(maps.maxima.data(), maps.maxima.size()),
+                        anomalous.attr("view")("bool"));
+}
+
+template <typename Class>
+void define_summary(py::class_<Class>& type) {
+  type.def_property_readonly("normal", [](const Class& s) { return s.summary().normal; })
+      .def_property_readonly("anomalous", [](const Class& s) { return s.summary().anomalous; })
+      .def_property_readonly("regions", [](const Class& s) { return s.summary().regions; })
+      .def_property_readonly("finite", [](const Class& s) { return s.summary().finite; })
+      .def_property_readonly("low", [](const Class& s) { return score_of(s.summary().lowest_key); })
+      .def_property_readonly("high",
+                             [](const Class& s) { return score_of(s.summary().highest_key); });
+}
+
+py::dict to_arrays(const Places& places) {
+  return py::dict("buckets"_a = to_array(places.buckets.data(), places.buckets.size()),
+                  "starts"_a = to_array(places.starts.data(), places.starts.size()),
+                  "places"_a = to_array(places.places.get(), places.size()));
+}
+
+Places places_from(const py::dict& arrays) {
+  const auto buckets = arrays["buckets"].cast<Array<uint32_t>>();
+  const auto starts = arrays["starts"].cast<Array<uint64_t>>();
+  const auto values = arrays["places"].cast<Array<uint16_t>>();
+  Places places;
+  places.buckets.assign(buckets.data(), buckets.data() + buckets.size());
+  places.starts.assign(starts.data(), starts.data() + starts.size());
+  const bool rising = std::is_sorted(places.buckets.begin(), places.buckets.end()) &&
+                      std::is_sorted(places.starts.begin(), places.starts.end());
+  if (places.starts.size() != places.buckets.size() + 1 || !rising || places.starts.front() != 0 ||
+      places.size() != static_cast<uint64_t>(values.size()) ||
+      (!places.buckets.empty() && places.buckets.back() >= kBuckets))
+    throw std::invalid_argument("this is not the state of exact scores");
+  places.places.reset(new uint16_t[places.size()]);
+  std::copy(values.data(), values.data() + values.size(), places.places.get());
+  return places;
+}
+
+py::dict exact_state(const ExactScores& scores) {
+  const Part part = scores.whole();
+  const Summary& summary = scores.summary();
+  return py::dict("normal"_a = to_arrays(part.normal), "anomalous"_a = to_arrays(part.anomalous),
+                  "areas"_a = to_array(part.areas.get(), part.anomalous.size()),
+                  "regions"_a = summary.regions, "low"_a = score_of(summary.lowest_key),
+                  "high"_a = score_of(summary.highest_key));
+}
+
+void add_exact_state(ExactScores& scores, const py::dict& state) {
+  const auto part = std::make_shared<Part>();
+  part->normal = places_from(state["normal"].cast<py::dict>());
+  part->anomalous = places_from(state["anomalous"].cast<py::dict>());
+  const auto areas = state["areas"].cast<Array<uint32_t>>();
+  const bool positive = std::all_of(areas.data(), areas.data() + areas.size(),
+                                    [](uint32_t area) { return area > 0; });
+  if (static_cast<uint64_t>(areas.size()) != part->anomalous.size() || !positive)
+    throw std::invalid_argument("this is not the state of exact scores");
+  part->areas.reset(new uint32_t[part->anomalous.size()]);
+  std::copy(areas.data(), areas.data() + areas.size(), part->areas.get());
+  Summary summary{
+      part->normal.size(), part->anomalous.size(), state["regions"].cast<int64_t>(), ~0u, 0, true};
+  if (summary.normal + summary.anomalous > 0) {
+    summary.lowest_key = key_of(state["low"].cast<float>());
+    summary.highest_key = key_of(state["high"].cast<float>());
+  }
+  scores.add_part(part, summary);
+}
+
+py::tuple label(const Masks& masks) {
+  if (masks.ndim() != 3) throw std::invalid_argument("masks must be N x H x W");
+  const std::vector<py::ssize_t> shape(masks.shape(), masks.shape() + 3);
+  Array<int32_t> labels(shape), areas(shape);
+  const int64_t size = masks.shape(1) * masks.shape(2);
+  for (int64_t i = 0; i < masks.shape(0); ++i)
+    label_regions(masks.data() + i * size, masks.shape(1), masks.shape(2),
+                  labels.mutable_data() + i * size, areas.mutable_data() + i * size);
+  return py::make_tuple(labels, areas);
+}
+
+}  // namespace
+}  // namespace invad::scores
+
+PYBIND11_MODULE(_scores, module) {
+  using namespace invad::scores;
+
+  py::class_<BorrowedScores> borrowed(module, "BorrowedScores");
+  borrowed.def(py::init([](const Maps& maps, const std::optional<Masks>& masks, int threads) {
+                 const Pixels pixels = pixels_of(maps, masks);
+                 py::gil_scoped_release release;
+                 return std::make_unique<BorrowedScores>(pixels, threads);
+               }),
+               "maps"_a.noconvert(), "masks"_a.noconvert(), "threads"_a, py::keep_alive<1, 2>(),
+               py::keep_alive<1, 3>());
+  borrowed.def(
+      "rank",
+      [](const BorrowedScores& scores, std::vector<float> boundaries,
+         std::vector<uint64_t> normal_ranks, double limit, double share) {
+        const Question question = question_of(boundaries, normal_ranks, limit);
+        Ranking ranking;
+        {
+          py::gil_scoped_release release;
+          ranking = scores.rank(question, share);
+        }
+        return to_dict(ranking);
+      },
+      "boundaries"_a, "normal_ranks"_a, "false_positive_limit"_a, "share"_a);
+  borrowed.def("maps", [](const BorrowedScores& scores) { return to_tuple(scores.maps()); });
+  define_summary(borrowed);
+
+  py::class_<ExactScores> exact(module, "ExactScores");
+  exact.def(py::init<>());
+  exact.def(
+      "add",
+      [](ExactScores& scores, const Maps& maps, const std::optional<Masks>& masks, int threads) {
+        const Pixels pixels = pixels_of(maps, masks);
+        MapSummary added;
+        {
+          py::gil_scoped_release release;
+          added = scores.add(pixels, threads);
+        }
+        return to_tuple(added);
+      },
+      "maps"_a.noconvert(), "masks"_a.noconvert(), "threads"_a);
+  exact.def("merge", &ExactScores::merge, "other"_a);
+  exact.def("state", &exact_state);
+  exact.def("add_state", &add_exact_state, "state"_a);
+  exact.def(
+      "rank",
+      [](const ExactScores& scores, std::vector<float> boundaries,
+         std::vector<uint64_t> normal_ranks, double limit, int threads) {
+        const Question question = question_of(boundaries, normal_ranks, limit);
+        Ranking ranking;
+        {
+          py::gil_scoped_release release;
+          ranking = scores.rank(question, threads);
+        }
+        return to_dict(ranking);
+      },
+      "boundaries"_a, "normal_ranks"_a, "false_positive_limit"_a, "threads"_a);
+  define_summary(exact);
+
+  module.def("label_regions", &label, "masks"_a.noconvert());
+}

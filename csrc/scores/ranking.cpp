@@ -1,0 +1,296 @@
+// Counts every place of a bucket in a table, then walks the table from the highest place down.
+#include "ranking.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "float_key.h"
+#include "threads.h"
+
+namespace invad::scores {
+namespace {
+
+// What one bucket adds to the ranking.
+struct BucketResult {
+  unsigned __int128 wins_twice = 0;
+  double precision = 0, overlap_area = 0, best_f1 = -1;
+  uint32_t best_f1_key = 0;
+};
+
+// A bucket to rank: what lies above it, which of the question's entries fall into it.
+struct Task {
+  uint32_t bucket;
+  Counts above;
+  size_t boundary_begin, boundary_end, rank_begin, rank_end;
+  BucketResult result;
+};
+
+// The curve of overlap over false positives, cut off at a limit.
+struct OverlapArea {
+  double limit, sum = 0;
+
+  void flat(uint64_t from, uint64_t to, uint64_t overlap) {
+    const double a = std::min<double>(from, limit), b = std::min<double>(to, limit);
+    sum += (b - a) * static_cast<double>(overlap);
+  }
+
+  void rising(uint64_t from, uint64_t to, uint64_t overlap_from, uint64_t overlap_to) {
+    const double a = from, low = overlap_from;
+    if (to == from || a >= limit) return;
+    const double width = std::min<double>(to, limit) - a;
+    const double rise = static_cast<double>(overlap_to - overlap_from);
+    sum += width * (low + rise * width / static_cast<double>(to - from) / 2);
+  }
+};
+
+// One part's pixels of one bucket.
+struct Segment {
+  const uint16_t* places;
+  const uint32_t* areas;
+  uint64_t size;
+};
+
+// Finds buckets in many parts, from the highest bucket down.
+class Segments {
+ public:
+  Segments(const Parts& parts, bool anomalous) : parts_(parts), anomalous_(anomalous) {
+    for (const auto& part : parts) cursors_.push_back(places(*part).buckets.size());
+  }
+
+  const std::vector<Segment>& of(uint32_t bucket) {
+    found_.clear();
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const Places& from = places(*parts_[i]);
+      size_t& at = cursors_[i];
+      while (at > 0 && from.buckets[at - 1] > bucket) --at;
+      if (at == 0 || from.buckets[at - 1] != bucket) continue;
+      const uint64_t start = from.starts[at - 1];
+      found_.push_back({from.places.get() + start,
+                        anomalous_ ? parts_[i]->areas.get() + start : nullptr,
+                        from.starts[at] - start});
+    }
+    return found_;
+  }
+
+ private:
+  const Places& places(const Part& part) const { return anomalous_ ? part.anomalous : part.normal; }
+
+  const Parts& parts_;
+  bool anomalous_;
+  std::vector<size_t> cursors_;
+  std::vector<Segment> found_;
+};
+
+// Places are looked through in blocks of so many.
+constexpr uint32_t kBlock = 16;
+
+// One thread's tables, empty between two buckets.
+class BucketRanker {
+ public:
+  BucketRanker(const Parts& parts, const Counts& total, const RegionWeights& weights,
+               const Question& question)
+      : normal_segments_(parts, false),
+        anomalous_segments_(parts, true),
+        total_(total),
+        weights_(weights),
+        question_(question),
+        normal_(kPlaces),
+        anomalous_(kPlaces),
+        weight_(kPlaces) {}
+
+  void rank(Task& task, Ranking& ranking) {
+    const auto& normal = normal_segments_.of(task.bucket);
+    const auto& anomalous = anomalous_segments_.of(task.bucket);
+    for (const Segment& segment : normal)
+      for (uint64_t i = 0; i < segment.size; ++i) ++normal_[segment.places[i]];
+    for (const Segment& segment : anomalous) {
+      for (uint64_t i = 0; i < segment.size; ++i) {
+        ++anomalous_[segment.places[i]];
+        weight_[segment.places[i]] += weights_.of(segment.areas[i]);
+      }
+    }
+    if (!anomalous.empty()) walk(task);
+    answer(task, ranking);
+    clear(normal, normal_);
+    clear(anomalous, anomalous_);
+    clear(anomalous, weight_);
+  }
+
+ private:
+  void walk(Task& task) {
+    Counts above = task.above;
+    BucketResult& result = task.result;
+    OverlapArea area{question_.false_positive_limit};
+    uint64_t flat_from = above.normal;
+    for (uint32_t block = kPlaces; block > 0; block -= kBlock) {
+      const uint32_t* normal = normal_.data() + block - kBlock;
+      const uint32_t* anomalous = anomalous_.data() + block - kBlock;
+      uint32_t normal_here = 0, any_anomalous = 0;
+      for (uint32_t i = 0; i < kBlock; ++i) {
+        normal_here += normal[i];
+        any_anomalous |= anomalous[i];
+      }
+      if (!any_anomalous) {
+        above.normal += normal_here;
+        continue;
+      }
+      for (uint32_t i = kBlock; i-- > 0;) {
+        const uint64_t tied = normal[i], own = anomalous[i];
+        if (own == 0) {
+          above.normal += tied;
+          continue;
+        }
+        const uint64_t weight = weight_[block - kBlock + i];
+        area.flat(flat_from, above.normal, above.weight);
+        area.rising(above.normal, above.normal + tied, above.weight, above.weight + weight);
+        above.anomalous += own;
+        above.normal += tied;
+        above.weight += weight;
+        flat_from = above.normal;
+        const unsigned __int128 below_twice = 2 * (total_.normal - above.normal) + tied;
+        result.wins_twice += own * below_twice;
+        const double hits = static_cast<double>(above.anomalous);
+        const double called = static_cast<double>(above.anomalous + above.normal);
+        result.precision += static_cast<double>(own) * (hits / called);
+        const double f1 = 2 * hits / (called + static_cast<double>(total_.anomalous));
+        if (f1 > result.best_f1) {
+          result.best_f1 = f1;
+          result.best_f1_key = task.bucket << 16 | (block - kBlock + i);
+        }
+      }
+    }
+    area.flat(flat_from, above.normal, above.weight);
+    result.overlap_area = area.sum;
+  }
+
+  // Boundaries and ranks of the bucket, from the highest down.
+  void answer(const Task& task, Ranking& ranking) const {
+    Counts above = task.above;
+    uint32_t place = kPlaces;
+    for (size_t i = task.boundary_end; i-- > task.boundary_begin;) {
+      const uint32_t end = place_of(question_.boundaries[i]) + 1u;
+      for (; place > end; --place) {
+        above.normal += normal_[place - 1];
+        above.anomalous += anomalous_[place - 1];
+        above.weight += weight_[place - 1];
+      }
+      ranking.above[i] = above;
+    }
+    uint64_t seen = task.above.normal;
+    place = kPlaces;
+    for (size_t i = task.rank_begin; i < task.rank_end; ++i) {
+      while (seen <= question_.normal_ranks[i]) seen += normal_[--place];
+      ranking.normal_keys[i] = task.bucket << 16 | place;
+    }
+  }
+
+  template <typename T>
+  static void clear(const std::vector<Segment>& segments, std::vector<T>& table) {
+    uint64_t touched = 0;
+    for (const Segment& segment : segments) touched += segment.size;
+    if (touched > kPlaces / 16) {
+      std::fill(table.begin(), table.end(), T{0});
+      return;
+    }
+    for (const Segment& segment : segments)
+      for (uint64_t i = 0; i < segment.size; ++i) table[segment.places[i]] = 0;
+  }
+
+  Segments normal_segments_, anomalous_segments_;
+  const Counts& total_;
+  const RegionWeights& weights_;
+  const Question& question_;
+  std::vector<uint32_t> normal_, anomalous_;
+  std::vector<uint64_t> weight_;
+};
+
+}  // namespace
+
+Ranker::Ranker(Question question, std::vector<uint64_t> normal, std::vector<uint64_t> anomalous,
+               int64_t regions, int threads)
+    : question_(std::move(question)),
+      normal_(std::move(normal)),
+      anomalous_(std::move(anomalous)),
+      weights_(regions),
+      threads_(threads) {
+  for (uint32_t bucket = 0; bucket < kBuckets; ++bucket) {
+    if (std::max(normal_[bucket], anomalous_[bucket]) > 0xffffffffu)
+      throw std::overflow_error("more than 2^32 pixels have nearly the same score");
+    ranking_.total.normal += normal_[bucket];
+    ranking_.total.anomalous += anomalous_[bucket];
+  }
+  ranking_.regions = regions;
+  ranking_.above.resize(question_.boundaries.size());
+  ranking_.normal_keys.resize(question_.normal_ranks.size());
+}
+
+void Ranker::add(const Parts& parts, uint32_t first, uint32_t last) {
+  // The weight in every bucket, before anything can be known above it.
+  std::vector<uint32_t> occupied;
+  for (uint32_t bucket = last + 1; bucket-- > first;)
+    if (anomalous_[bucket]) occupied.push_back(bucket);
+  std::vector<uint64_t> weight(kBuckets);
+  std::atomic<size_t> next{0};
+  in_threads(threads_for(occupied.size()), [&](int) {
+    Segments segments(parts, true);
+    for (size_t i; (i = next++) < occupied.size();)
+      for (const Segment& segment : segments.of(occupied[i]))
+        for (uint64_t j = 0; j < segment.size; ++j)
+          weight[occupied[i]] += weights_.of(segment.areas[j]);
+  });
+
+  std::vector<Task> tasks;
+  OverlapArea area{question_.false_positive_limit};
+  size_t boundary = question_.boundaries.size(), rank = 0;
+  const auto bucket_of_boundary = [&](size_t i) { return bucket_of(question_.boundaries[i]); };
+  while (boundary > 0 && bucket_of_boundary(boundary - 1) > last) --boundary;
+  while (rank < question_.normal_ranks.size() && question_.normal_ranks[rank] < above_.normal)
+    ++rank;
+  for (uint32_t bucket = last + 1; bucket-- > first;) {
+    Task task{bucket, above_, boundary, boundary, rank, rank, {}};
+    while (boundary > 0 && bucket_of_boundary(boundary - 1) == bucket) --boundary;
+    task.boundary_begin = boundary;
+    const uint64_t normal_end = above_.normal + normal_[bucket];
+    while (rank < question_.normal_ranks.size() && question_.normal_ranks[rank] < normal_end)
+      ++rank;
+    task.rank_end = rank;
+    if (anomalous_[bucket] || task.boundary_begin < task.boundary_end ||
+        task.rank_begin < task.rank_end)
+      tasks.push_back(task);
+    if (!anomalous_[bucket]) area.flat(above_.normal, normal_end, above_.weight);
+    above_.anomalous += anomalous_[bucket];
+    above_.normal = normal_end;
+    above_.weight += weight[bucket];
+  }
+  ranking_.overlap_area += area.sum;
+
+  next = 0;
+  in_threads(threads_for(tasks.size()), [&](int) {
+    BucketRanker ranker(parts, ranking_.total, weights_, question_);
+    for (size_t i; (i = next++) < tasks.size();) ranker.rank(tasks[i], ranking_);
+  });
+  for (const Task& task : tasks) {
+    wins_twice_ += task.result.wins_twice;
+    ranking_.precision_sum += task.result.precision;
+    ranking_.overlap_area += task.result.overlap_area;
+    if (task.result.best_f1 > ranking_.best_f1) {
+      ranking_.best_f1 = task.result.best_f1;
+      ranking_.best_f1_key = task.result.best_f1_key;
+    }
+  }
+}
+
+int Ranker::threads_for(size_t buckets) const {
+  return static_cast<int>(std::clamp<size_t>(buckets, 1, threads_));
+}
+
+Ranking Ranker::finish() {
+  ranking_.total.weight = above_.weight;
+  ranking_.auroc_wins = static_cast<double>(wins_twice_) / 2;
+  const double unit = static_cast<double>(weights_.unit);
+  ranking_.overlap_area /= unit * static_cast<double>(std::max<int64_t>(ranking_.regions, 1));
+  return std::move(ranking_);
+}
+
+}  // namespace invad::scores

@@ -1,0 +1,44 @@
+"""Which of the two engines ranks pixels: the compiled one where it was built, else NumPy's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from invad_fast.metrics.native_scores import (
+    NativeHeldScores,
+    NativeScores,
+    native_module,
+    threads,
+)
+from invad_fast.metrics.numpy_scores import NumpyScores
+from invad_fast.metrics.pixel_scores import HeldScores, PixelScores
+
+# Beside the maps, the native engine holds at most this share of their bytes at a time.
+WORKING_SHARE = 0.25
+
+
+def borrow(
+    maps: np.ndarray, masks: np.ndarray | None
+) -> tuple[PixelScores, np.ndarray, np.ndarray]:
+    """Ranks arrays where they are: (scores, N maxima, N bools as HeldScores.add returns them).
+
+    Raises:
+        ValueError: scores that are not finite.
+    """
+    native = native_module()
+    if native is None:
+        held = hold()
+        return held, *held.add(maps, masks)
+    borrowed = native.BorrowedScores(maps, masks, threads())
+    if not borrowed.finite:
+        raise ValueError("scores that are not finite")
+    maxima, anomalous = borrowed.maps()
+    return NativeScores(borrowed, lambda *a: borrowed.rank(*a, WORKING_SHARE)), maxima, anomalous
+
+
+def hold() -> HeldScores:
+    """An empty collection of pixels."""
+    native = native_module()
+    if native is None:
+        return NumpyScores()
+    return NativeHeldScores(native.ExactScores())
