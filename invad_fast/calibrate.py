@@ -10,6 +10,12 @@ from torch import Tensor
 from invad_fast.errors import InputError
 
 
+def check_rate(false_alarm_rate: float) -> None:
+    """Refuses a rate that is none, before hours are spent on scores."""
+    if not 0 <= false_alarm_rate < 1:
+        raise InputError(f"a false-alarm rate lies in [0, 1), not {false_alarm_rate}")
+
+
 def calibrate(
     scores: Tensor, class_names: Sequence[str], false_alarm_rate: float
 ) -> dict[str, float]:
@@ -23,8 +29,7 @@ def calibrate(
         class_names: N class names.
         false_alarm_rate: share of good parts that may be called anomalous, in [0, 1).
     """
-    if not 0 <= false_alarm_rate < 1:
-        raise InputError(f"a false-alarm rate lies in [0, 1), not {false_alarm_rate}")
+    check_rate(false_alarm_rate)
     quantile = 1 - false_alarm_rate
     scores = scores.double()
     thresholds = {"*": torch.quantile(scores, quantile, interpolation="higher").item()}

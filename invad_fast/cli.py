@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import warnings
@@ -70,7 +71,18 @@ def train(
 
     from invad_fast.data import read_dataset
     from invad_fast.model import InvAD
+    from invad_fast.train import TrainingOptions
 
+    options = TrainingOptions(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,  # type: ignore[arg-type]  # None is filled in
+        precision=precision,
+        seed=seed,
+        workers=workers,
+        device=device,
+        false_alarm_rate=false_alarm_rate,
+    )
     dataset = read_dataset(root)
     torch.manual_seed(seed)
     changes = {"input_size": size} | ({"encoder": encoder} if encoder else {})
@@ -82,14 +94,7 @@ def train(
         resume=resume,
         classes=classes,
         show_progress=not quiet,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        precision=precision,
-        seed=seed,
-        workers=workers,
-        device=device,
-        false_alarm_rate=false_alarm_rate,
+        **dataclasses.asdict(options),
     )
     rate = f"{result.images_per_second:.1f} images/s"
     out.print(f"trained in {result.seconds:.0f} s ({rate}), loss {result.losses[-1]:.4f}")
@@ -177,9 +182,11 @@ def calibrate(
 ) -> None:
     """Sets the model's thresholds from good test parts below ROOT, which it has not seen."""
     from invad_fast.calibrate import calibrate as thresholds_of
+    from invad_fast.calibrate import check_rate
     from invad_fast.data import read_dataset
     from invad_fast.evaluate import good_scores
 
+    check_rate(false_alarm_rate)
     dataset = read_dataset(root)
     dataset = dataset.only(classes) if classes else dataset
     records = [r for r in dataset.test if not r.anomalous]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,8 @@ def _locate(path: Path, encoder: str) -> Path:
 
 def _download(encoder: str, out_indices: tuple[int, ...]) -> dict[str, Tensor]:
     options: dict = {"features_only": True, "out_indices": out_indices, "pretrained": True}
+    # Its lines about every retry would bury the one that says what to do.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return timm.create_model(encoder, **options).state_dict()
     except Exception as error:  # whatever the hub client raises when it cannot be reached

@@ -52,19 +52,22 @@ class RunFolder:
     ) -> RunFolder:
         """Makes the folder, or checks that an old one holds the same run.
 
+        A run that stopped before its first checkpoint, over a damaged image say, left nothing to
+        go on with: it is begun anew.
+
         Raises:
             InputError: where it holds a run and ``resume`` is not asked for, or another run.
         """
         folder = cls(path)
         described = {"model": config.to_dict(), "training": dataclasses.asdict(options)}
         described = json.loads(json.dumps(described))
-        if folder._config.is_file():
+        if folder._checkpoint.is_file():
             if not resume:
                 raise InputError(
                     f"{path} already holds a run: go on with it (--resume), or choose another --run"
                 )
             folder._check_same(described)
-        elif path.is_dir() and any(path.iterdir()):
+        elif path.is_dir() and any(file != folder._config for file in path.iterdir()):
             raise InputError(f"{path} is not empty and holds no run: choose another --run")
         try:
             path.mkdir(parents=True, exist_ok=True)

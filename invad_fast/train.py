@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from invad_fast.calibrate import calibrate
+from invad_fast.calibrate import calibrate, check_rate
 from invad_fast.data import Dataset, read_dataset
 from invad_fast.device import autocast, choose_device, choose_precision
 from invad_fast.errors import InputError
@@ -61,6 +61,7 @@ class TrainingOptions:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_rate(self.false_alarm_rate)
         precision = choose_precision(self.precision, choose_device(self.device))
         object.__setattr__(self, "precision", precision)
         if self.learning_rate is None:

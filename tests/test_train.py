@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from invad_fast import InputError, InvAD, InvADConfig
-from invad_fast.run_folder import RunFolder
+from invad_fast.run_folder import Checkpoint, RunFolder
 from invad_fast.train import TrainingOptions, make_optimizer
 
 # A real timm encoder with random weights and few blocks: seconds instead of minutes.
@@ -113,7 +113,9 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     fails("8 good training images are fewer than one batch of 32")
     fails("no training precision 'fp8'", precision="fp8")
     fails("no class 'x'", classes=["x"])
-    RunFolder.open(tmp_path / "run", config, TrainingOptions(batch_size=4), resume=False)
+    fails("a false-alarm rate lies in", batch_size=4, false_alarm_rate=1.5)
+    folder = RunFolder.open(tmp_path / "run", config, TrainingOptions(batch_size=4), resume=False)
+    folder.write_checkpoint(Checkpoint({}, {}, 0, 0, 0.0, []))
     fails("already holds a run", run=tmp_path / "run", batch_size=4)
     fails("was trained with epochs=300, not 9", run=tmp_path / "run", batch_size=4, epochs=9,
           resume=True)  # fmt: skip
@@ -126,6 +128,9 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
 def test_a_damaged_training_image_is_named(tmp_path: Path) -> None:
     root = layouts.mvtec(tmp_path / "set")
     (root / "nut" / "train" / "good" / "2.png").write_bytes(b"no image")
+    options = {"run": tmp_path / "run", "batch_size": 4, "epochs": 1, "show_progress": False}
     with pytest.raises(InputError, match=r"nut/train/good/2\.png: not a readable image") as caught:
-        tiny().fit(root, batch_size=4, workers=2, show_progress=False)
+        tiny().fit(root, workers=2, **options)
     assert "\n" not in str(caught.value)
+    (root / "nut" / "train" / "good" / "2.png").unlink()
+    tiny().fit(root, workers=0, **options)  # mended: the same folder serves
