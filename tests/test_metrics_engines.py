@@ -34,16 +34,15 @@ def test_engines_agree(seed: int) -> None:
     boundaries = np.unique(boundaries.astype(np.float32))
     ranks = np.unique(rng.integers(0, (masks == 0).sum(), 4)) if (masks == 0).any() else []
     ranks = np.array(ranks, np.int64)
-    expected, held, sent, merged = NumpyScores(), *(engines.hold() for _ in range(3))
+    expected, held, sent = NumpyScores(), engines.hold(), engines.hold()
     expected.add(maps, masks)
     borrowed, maxima, anomalous = engines.borrow(maps, masks)
     assert (maxima == maps.max((1, 2))).all() and (anomalous == masks.any((1, 2))).all()
     for one_map, one_mask in zip(maps, masks):
         held.add(one_map[None], one_mask[None])
     sent.add_state(held.state())
-    merged.merge(held)
     want = expected.ranking(boundaries, ranks)
-    for scores in (borrowed, held, sent, merged):
+    for scores in (borrowed, held, sent):
         for name in ("normal", "anomalous", "regions", "low", "high"):
             assert getattr(scores, name) == getattr(expected, name), name
         got = scores.ranking(boundaries, ranks)

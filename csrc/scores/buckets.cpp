@@ -32,6 +32,11 @@ KeyRange range_of(const float* scores, int64_t size) {
   return {lowest, highest};
 }
 
+bool finite(const KeyRange& range) {
+  return range.lowest > range.highest ||  // no pixels
+         (bucket_of(range.lowest) >= kFirstFinite && bucket_of(range.highest) <= kLastFinite);
+}
+
 void survey_map(const float* scores, const uint8_t* mask, int64_t height, int64_t width,
                 RegionFinder& regions, ThreadSurvey& found) {
   const int64_t size = height * width;
@@ -171,8 +176,18 @@ Survey survey(const Pixels& pixels, int threads) {
     if (!found.has_anomalous) continue;
     for (size_t i = begin; i < end; ++i) all.anomalous[i / kStreams] += found.anomalous[i];
   }
-  all.finite = all.lowest_key > all.highest_key || (bucket_of(all.lowest_key) >= kFirstFinite &&
-                                                    bucket_of(all.highest_key) <= kLastFinite);
+  all.finite = finite({all.lowest_key, all.highest_key});
+  return all;
+}
+
+bool all_finite(const Pixels& pixels, int threads) {
+  const int64_t size = pixels.maps * pixels.map_size();
+  std::atomic<bool> all{true};
+  in_threads(threads, [&](int thread) {
+    const int64_t begin = share_begin(size, threads, thread);
+    const int64_t end = share_begin(size, threads, thread + 1);
+    if (!finite(range_of(pixels.scores + begin, end - begin))) all = false;
+  });
   return all;
 }
 

@@ -69,6 +69,9 @@ struct Part {
 // Fewer than 2^31 pixels at a time.
 Survey survey(const Pixels& pixels, int threads);
 
+// Whether no score is NaN or infinite.
+bool all_finite(const Pixels& pixels, int threads);
+
 // Buckets first .. last, both included.
 Part scatter(const Pixels& pixels, const Survey& survey, uint32_t first, uint32_t last);
 

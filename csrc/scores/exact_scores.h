@@ -7,24 +7,9 @@
 
 #include "buckets.h"
 #include "ranking.h"
+#include "summary.h"
 
 namespace invad::scores {
-
-// What is known of maps as a whole.
-struct MapSummary {
-  std::vector<float> maxima;
-  std::vector<uint8_t> anomalous;  // 1 where the mask has a pixel set
-
-  void add(const Survey& survey);
-};
-
-// What is known of pixels before they are ranked.
-struct Summary {
-  uint64_t normal = 0, anomalous = 0;
-  int64_t regions = 0;
-  uint32_t lowest_key = ~0u, highest_key = 0;
-  bool finite = true;
-};
 
 // Pixels that stay where they are: nothing is copied, and little is needed beside them.
 class BorrowedScores {
@@ -55,7 +40,6 @@ class ExactScores {
 
   // Throws std::domain_error, and adds nothing, where a score is not finite.
   MapSummary add(const Pixels& pixels, int threads);
-  void merge(const ExactScores& other);
   // What another process sent: its whole() and summary().
   void add_part(std::shared_ptr<const Part> part, const Summary& summary);
   // All parts as one.

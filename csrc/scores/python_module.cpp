@@ -3,9 +3,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <cmath>
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <stdexcept>
 
+#include "cell_scores.h"
 #include "connected_regions.h"
 #include "exact_scores.h"
 #include "float_key.h"
@@ -137,6 +141,84 @@ void add_exact_state(ExactScores& scores, const py::dict& state) {
   scores.add_part(part, summary);
 }
 
+// rising keys, and what the cells hold; what is known of all pixels
+py::dict cell_state(const CellScores& scores) {
+  const std::vector<Cell>& cells = scores.cells();
+  Array<uint32_t> keys(cells.size());
+  Array<int64_t> normal(cells.size()), anomalous(cells.size()), weight(cells.size());
+  for (size_t i = 0; i < cells.size(); ++i) {
+    keys.mutable_data()[i] = cells[i].key;
+    normal.mutable_data()[i] = static_cast<int64_t>(cells[i].normal);
+    anomalous.mutable_data()[i] = static_cast<int64_t>(cells[i].anomalous);
+    weight.mutable_data()[i] = static_cast<int64_t>(cells[i].weight);
+  }
+  const Summary& summary = scores.summary();
+  return py::dict("keys"_a = keys, "normal"_a = normal, "anomalous"_a = anomalous,
+                  "weight"_a = weight, "shift"_a = scores.shift(), "regions"_a = summary.regions,
+                  "low"_a = score_of(summary.lowest_key), "high"_a = score_of(summary.highest_key));
+}
+
+void add_cell_state(CellScores& scores, const py::dict& state) {
+  const auto keys = state["keys"].cast<Array<uint32_t>>();
+  const auto normal = state["normal"].cast<Array<int64_t>>();
+  const auto anomalous = state["anomalous"].cast<Array<int64_t>>();
+  const auto weight = state["weight"].cast<Array<int64_t>>();
+  const int shift = state["shift"].cast<int>();
+  const py::ssize_t size = keys.size();
+  const bool rising = std::adjacent_find(keys.data(), keys.data() + size, std::greater_equal<>()) ==
+                      keys.data() + size;
+  if (normal.size() != size || anomalous.size() != size || weight.size() != size || !rising ||
+      shift < 0 || shift > 31)
+    throw std::invalid_argument("this is not the state of scores in cells");
+  std::vector<Cell> cells;
+  Summary summary{0, 0, state["regions"].cast<int64_t>(), ~0u, 0, true};
+  for (py::ssize_t i = 0; i < size; ++i) {
+    cells.push_back({keys.data()[i], static_cast<uint64_t>(normal.data()[i]),
+                     static_cast<uint64_t>(anomalous.data()[i]),
+                     static_cast<uint64_t>(weight.data()[i])});
+    summary.normal += cells.back().normal;
+    summary.anomalous += cells.back().anomalous;
+  }
+  if (size > 0) {
+    summary.lowest_key = key_of(state["low"].cast<float>());
+    summary.highest_key = key_of(state["high"].cast<float>());
+  }
+  scores.merge(cells, shift, summary);
+}
+
+// add(maps, masks, threads) of scores that are held.
+template <typename Class>
+void define_add(py::class_<Class>& type) {
+  type.def(
+      "add",
+      [](Class& scores, const Maps& maps, const std::optional<Masks>& masks, int threads) {
+        const Pixels pixels = pixels_of(maps, masks);
+        MapSummary added;
+        {
+          py::gil_scoped_release release;
+          added = scores.add(pixels, threads);
+        }
+        return to_tuple(added);
+      },
+      "maps"_a.noconvert(), "masks"_a.noconvert(), "threads"_a);
+}
+
+// rank(boundaries, normal_ranks, false_positive_limit, how): `how` is what the class's own rank()
+// takes after the question.
+template <typename How, typename Class>
+void define_rank(py::class_<Class>& type) {
+  type.def("rank", [](const Class& scores, std::vector<float> boundaries,
+                      std::vector<uint64_t> normal_ranks, double limit, How how) {
+    const Question question = question_of(boundaries, std::move(normal_ranks), limit);
+    Ranking ranking;
+    {
+      py::gil_scoped_release release;
+      ranking = scores.rank(question, how);
+    }
+    return to_dict(ranking);
+  });
+}
+
 py::tuple label(const Masks& masks) {
   if (masks.ndim() != 3) throw std::invalid_argument("masks must be N x H x W");
   const std::vector<py::ssize_t> shape(masks.shape(), masks.shape() + 3);
@@ -162,53 +244,24 @@ PYBIND11_MODULE(_scores, module) {
                }),
                "maps"_a.noconvert(), "masks"_a.noconvert(), "threads"_a, py::keep_alive<1, 2>(),
                py::keep_alive<1, 3>());
-  borrowed.def(
-      "rank",
-      [](const BorrowedScores& scores, std::vector<float> boundaries,
-         std::vector<uint64_t> normal_ranks, double limit, double share) {
-        const Question question = question_of(boundaries, normal_ranks, limit);
-        Ranking ranking;
-        {
-          py::gil_scoped_release release;
-          ranking = scores.rank(question, share);
-        }
-        return to_dict(ranking);
-      },
-      "boundaries"_a, "normal_ranks"_a, "false_positive_limit"_a, "share"_a);
   borrowed.def("maps", [](const BorrowedScores& scores) { return to_tuple(scores.maps()); });
+  define_rank<double>(borrowed);
   define_summary(borrowed);
 
   py::class_<ExactScores> exact(module, "ExactScores");
-  exact.def(py::init<>());
-  exact.def(
-      "add",
-      [](ExactScores& scores, const Maps& maps, const std::optional<Masks>& masks, int threads) {
-        const Pixels pixels = pixels_of(maps, masks);
-        MapSummary added;
-        {
-          py::gil_scoped_release release;
-          added = scores.add(pixels, threads);
-        }
-        return to_tuple(added);
-      },
-      "maps"_a.noconvert(), "masks"_a.noconvert(), "threads"_a);
-  exact.def("merge", &ExactScores::merge, "other"_a);
-  exact.def("state", &exact_state);
-  exact.def("add_state", &add_exact_state, "state"_a);
-  exact.def(
-      "rank",
-      [](const ExactScores& scores, std::vector<float> boundaries,
-         std::vector<uint64_t> normal_ranks, double limit, int threads) {
-        const Question question = question_of(boundaries, normal_ranks, limit);
-        Ranking ranking;
-        {
-          py::gil_scoped_release release;
-          ranking = scores.rank(question, threads);
-        }
-        return to_dict(ranking);
-      },
-      "boundaries"_a, "normal_ranks"_a, "false_positive_limit"_a, "threads"_a);
+  exact.def(py::init<>())
+      .def("state", &exact_state)
+      .def("add_state", &add_exact_state, "state"_a);
+  define_add(exact);
+  define_rank<int>(exact);
   define_summary(exact);
+
+  py::class_<CellScores> cells(module, "CellScores");
+  cells.def(py::init<size_t>(), "capacity"_a)
+      .def("state", &cell_state)
+      .def("add_state", &add_cell_state, "state"_a);
+  define_add(cells);
+  define_summary(cells);
 
   module.def("label_regions", &label, "masks"_a.noconvert());
 }

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from invad_fast.errors import InputError
 from invad_fast.metrics.bounds import Bounds
-from invad_fast.metrics.engines import hold
+from invad_fast.metrics.cell_scores import RankedCells
+from invad_fast.metrics.engines import cells, hold
 from invad_fast.metrics.evaluate import check_protocol
 from invad_fast.metrics.figures import complete, pixel_figures
-from invad_fast.metrics.image_scores import image_figures, image_scores
+from invad_fast.metrics.image_scores import HeldImageScores, StreamedImageScores, image_scores
 from invad_fast.metrics.inputs import check, refuse_not_finite
+from invad_fast.metrics.pixel_scores import Held, HeldScores, PixelScores
+
+MODES = ("exact", "streaming")
+# Cells of pixels in streaming mode: with what adds to them and the figures' sums, under 64 MB.
+CELLS = 1 << 18
 
 
 class AnomalyMetrics:
@@ -28,9 +33,14 @@ class AnomalyMetrics:
         metrics.compute()["pixel_auroc"]
 
     Args:
-        mode: "exact" keeps two bytes a normal pixel and six an anomalous one.
+        mode: "exact" keeps two bytes a normal pixel and six an anomalous one. "streaming" takes
+            constant memory for any number of images and needs no range of scores: a figure may
+            then be wrong by what ``errors`` says, and never by more.
         protocol, pooling: as for :func:`invad_fast.metrics.evaluate`.
     """
+
+    _pixels: Held | HeldScores
+    _images: HeldImageScores | StreamedImageScores
 
     def __init__(
         self, mode: str = "exact", protocol: str = "paper", pooling: int | None = None
@@ -43,9 +53,11 @@ class AnomalyMetrics:
 
     def reset(self) -> None:
         """Forgets everything."""
-        self._pixels = hold()
-        self._image_scores: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
+        if self.mode == "exact":
+            self._pixels, self._images = hold(), HeldImageScores()
+        else:
+            self._pixels = cells(CELLS)
+            self._images = StreamedImageScores(rounded=self.pooling is not None)
         self._has_masks: bool | None = None
 
     def update(
@@ -66,16 +78,25 @@ class AnomalyMetrics:
             refuse_not_finite(batch.maps)
             raise
         self._has_masks = has_masks
-        self._image_scores.append((maxima if pooled is None else pooled).astype(np.float64))
-        self._labels.append(anomalous if batch.labels is None else batch.labels)
+        self._images.add(
+            maxima if pooled is None else pooled,
+            anomalous if batch.labels is None else batch.labels,
+        )
 
     def compute(self) -> dict[str, float]:
         """The figures, as :func:`invad_fast.metrics.evaluate` returns them."""
-        return {name: bounds.value for name, bounds in self._bounds().items()}
+        return {name: bounds.value for name, bounds in self.bounds().items()}
 
     def errors(self) -> dict[str, float]:
         """How far each figure of ``compute`` can be from the exact one: 0 in exact mode."""
-        return {name: bounds.error for name, bounds in self._bounds().items()}
+        return {name: bounds.error for name, bounds in self.bounds().items()}
+
+    def bounds(self) -> dict[str, Bounds]:
+        """Each figure's least and greatest possible value; ``compute`` gives the middle."""
+        figures = self._images.figures()
+        if self._has_masks:
+            figures |= pixel_figures(self._ranked(), self.protocol)
+        return complete(figures)
 
     def merge(self, other: AnomalyMetrics) -> None:
         """Adds what another one has seen."""
@@ -87,8 +108,7 @@ class AnomalyMetrics:
             "settings": (self.mode, self.protocol, self.pooling),
             "has_masks": self._has_masks,
             "pixels": self._pixels.state(),
-            "image_scores": np.concatenate([np.empty(0), *self._image_scores]),
-            "labels": np.concatenate([np.empty(0, bool), *self._labels]),
+            "images": self._images.state(),
         }
 
     def merge_state(self, state: dict[str, Any]) -> None:
@@ -100,15 +120,12 @@ class AnomalyMetrics:
         own = (self.mode, self.protocol, self.pooling)
         if tuple(state["settings"]) != own:
             raise InputError(f"cannot merge metrics of {tuple(state['settings'])} into {own}")
-        if None not in (state["has_masks"], self._has_masks) and (
-            state["has_masks"] != self._has_masks
-        ):
+        has_masks = state["has_masks"]
+        if None not in (has_masks, self._has_masks) and has_masks != self._has_masks:
             raise InputError("cannot merge metrics with masks and metrics without")
-        if state["has_masks"] is not None:
-            self._has_masks = state["has_masks"]
+        self._has_masks = self._has_masks if has_masks is None else has_masks
         self._pixels.add_state(state["pixels"])
-        self._image_scores.append(state["image_scores"])
-        self._labels.append(state["labels"])
+        self._images.add_state(state["images"])
 
     def __getstate__(self) -> dict[str, Any]:
         return self.state()
@@ -118,13 +135,7 @@ class AnomalyMetrics:
         self.reset()
         self.merge_state(state)
 
-    def _bounds(self) -> dict[str, Bounds]:
-        scores = np.concatenate([np.empty(0), *self._image_scores])
-        labels = np.concatenate([np.empty(0, bool), *self._labels])
-        figures = image_figures(scores, labels)
-        if self._has_masks:
-            figures |= pixel_figures(self._pixels, self.protocol)
-        return complete(figures)
-
-
-MODES = ("exact",)
+    def _ranked(self) -> PixelScores:
+        if self.mode == "streaming":
+            return RankedCells(self._pixels.state())
+        return self._pixels  # type: ignore[return-value]  # hold() ranks what it holds

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from invad_fast.metrics.native_scores import (
+    NativeHeld,
     NativeHeldScores,
     NativeScores,
     native_module,
     threads,
 )
+from invad_fast.metrics.numpy_cells import NumpyCells
 from invad_fast.metrics.numpy_scores import NumpyScores
-from invad_fast.metrics.pixel_scores import HeldScores, PixelScores
+from invad_fast.metrics.pixel_scores import Held, HeldScores, PixelScores
 
 # Beside the maps, the native engine holds at most this share of their bytes at a time.
 WORKING_SHARE = 0.25
@@ -37,8 +39,14 @@ def borrow(
 
 
 def hold() -> HeldScores:
-    """An empty collection of pixels."""
+    """An empty collection of pixels that keeps them all."""
     native = native_module()
     if native is None:
         return NumpyScores()
     return NativeHeldScores(native.ExactScores())
+
+
+def cells(capacity: int) -> Held:
+    """An empty collection of pixels that counts them in ``capacity`` cells: see cell_scores.py."""
+    native = native_module()
+    return NumpyCells(capacity) if native is None else NativeHeld(native.CellScores(capacity))

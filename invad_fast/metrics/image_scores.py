@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from invad_fast.errors import InputError
 from invad_fast.metrics.bounds import Bounds
+from invad_fast.metrics.cell_scores import RankedCells
+from invad_fast.metrics.engines import cells
 from invad_fast.metrics.ranking import auroc, average_precision, f1_max, rank
 
 
@@ -27,6 +31,61 @@ def image_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Bounds]:
         "image_f1_max": f1_max(ranked),
     }
     return {name: Bounds(figure, figure) for name, figure in figures.items()}
+
+
+class HeldImageScores:
+    """Every image's score and label: some bytes an image."""
+
+    def __init__(self) -> None:
+        self._scores: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
+
+    def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        self._scores.append(scores.astype(np.float64))
+        self._labels.append(labels)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "scores": np.concatenate([np.empty(0), *self._scores]),
+            "labels": np.concatenate([np.empty(0, bool), *self._labels]),
+        }
+
+    def add_state(self, state: dict[str, Any]) -> None:
+        self.add(state["scores"], state["labels"])
+
+    def figures(self) -> dict[str, Bounds]:
+        return image_figures(**self.state())
+
+
+class StreamedImageScores:
+    """Image scores in constant memory: exact up to 65,536 distinct ones of float32.
+
+    Args:
+        rounded: whether rounding to float32 can make scores equal that are not.
+    """
+
+    def __init__(self, rounded: bool) -> None:
+        self._cells = cells(1 << 16)
+        self._rounded = rounded
+
+    def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        row = labels.astype(np.uint8)[None, None]
+        self._cells.add(scores.astype(np.float32)[None, None], row)
+
+    def state(self) -> dict[str, Any]:
+        return self._cells.state()
+
+    def add_state(self, state: dict[str, Any]) -> None:
+        self._cells.add_state(state)
+
+    def figures(self) -> dict[str, Bounds]:
+        nothing = np.empty(0, np.float32), np.empty(0, np.int64)
+        ranking = RankedCells(self.state(), self._rounded).ranking(*nothing)
+        return {
+            "image_auroc": ranking.auroc,
+            "image_ap": ranking.average_precision,
+            "image_f1_max": ranking.f1_max,
+        }
 
 
 def _pooled(scores: np.ndarray, k: int) -> np.ndarray:

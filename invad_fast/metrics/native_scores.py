@@ -71,20 +71,24 @@ class NativeScores:
         )
 
 
-class NativeHeldScores(NativeScores):
-    """Pixels that come batch by batch: two bytes a normal one, six an anomalous one."""
+class NativeHeld:
+    """What comes batch by batch, into the core's ExactScores or CellScores."""
 
     def __init__(self, scores: Any) -> None:
-        super().__init__(scores, lambda *a: scores.rank(*a, threads()))
+        self.scores = scores
 
     def add(self, maps: np.ndarray, masks: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         return self.scores.add(maps, masks, threads())
-
-    def merge(self, other: NativeHeldScores) -> None:
-        self.scores.merge(other.scores)
 
     def state(self) -> dict[str, Any]:
         return self.scores.state()
 
     def add_state(self, state: dict[str, Any]) -> None:
         self.scores.add_state(state)
+
+
+class NativeHeldScores(NativeHeld, NativeScores):
+    """All pixels, ready to be ranked: two bytes a normal one, six an anomalous one."""
+
+    def __init__(self, scores: Any) -> None:
+        NativeScores.__init__(self, scores, lambda *a: scores.rank(*a, threads()))

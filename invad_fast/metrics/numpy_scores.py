@@ -51,9 +51,6 @@ class NumpyScores:
                 self.low = min(self.low, float(scores.min()))
                 self.high = max(self.high, float(scores.max()))
 
-    def merge(self, other: NumpyScores) -> None:
-        self.add_state(other.state())
-
     def state(self) -> dict[str, Any]:
         return {
             "normal": _joined(self._normal, np.float32),

@@ -90,7 +90,7 @@ class PixelScores(Protocol):
         ...
 
 
-class HeldScores(PixelScores, Protocol):
+class Held(Protocol):
     """Pixels that come batch by batch."""
 
     def add(self, maps: np.ndarray, masks: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -101,6 +101,14 @@ class HeldScores(PixelScores, Protocol):
         """
         ...
 
-    def merge(self, other: Any) -> None: ...
-    def state(self) -> dict[str, Any]: ...
-    def add_state(self, state: dict[str, Any]) -> None: ...
+    def state(self) -> dict[str, Any]:
+        """All of it as plain numbers and arrays."""
+        ...
+
+    def add_state(self, state: dict[str, Any]) -> None:
+        """Adds what another one of the same kind holds."""
+        ...
+
+
+class HeldScores(Held, PixelScores, Protocol):
+    """All of them, ready to be ranked."""
