@@ -1,5 +1,6 @@
 // The only file that includes torch's headers: LibTorch's stable ABI, so that one binary serves
-// every torch from 2.10 on. What the ops of every device share: layouts, outputs, checks, dispatch.
+// every torch from 2.10 on. What the ops of every device share: layouts, outputs, checks, dispatch;
+// and for CUDA sources the stream.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -10,6 +11,12 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Exception.h>
 #include <torch/headeronly/util/Half.h>
+
+#ifdef USE_CUDA
+#include <cuda_runtime.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/macros.h>
+#endif
 
 #include <cstdint>
 #include <optional>
@@ -94,5 +101,24 @@ void dispatch_float(const Tensor& x, const char* op, F&& f) {
       STD_TORCH_CHECK(false, op, ": x must be float32, float16, bfloat16 or float64");
   }
 }
+
+#ifdef USE_CUDA
+// Torch's current stream on the device of a tensor; that device is the current one for as long as
+// this lives.
+class CurrentStream {
+ public:
+  explicit CurrentStream(const Tensor& x) : device_(x.get_device_index()) {
+    void* stream = nullptr;
+    STABLE_TORCH_ERROR_CODE_CHECK(
+        aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream));
+    stream_ = static_cast<cudaStream_t>(stream);
+  }
+  operator cudaStream_t() const { return stream_; }
+
+ private:
+  torch::stable::accelerator::DeviceGuard device_;
+  cudaStream_t stream_;
+};
+#endif
 
 }  // namespace invad

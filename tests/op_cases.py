@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -135,8 +136,9 @@ class Sample:
     arguments: tuple
     tolerance: float
 
-    def result(self, name: str) -> Tensor:
-        with use_implementation(name, self.variant.op):
+    def result(self, name: str | None) -> Tensor:
+        """Of the implementation, or for None of what runs by itself."""
+        with self._using(name):
             return self.variant.function(*self.arguments)
 
     def expected(self) -> Tensor:
@@ -144,13 +146,16 @@ class Sample:
         with use_implementation("reference"):
             return self.variant.function(*map(_widened, self.arguments))
 
-    def gradients(self, name: str) -> list[Tensor]:
-        with use_implementation(name, self.variant.op):
+    def gradients(self, name: str | None) -> list[Tensor]:
+        with self._using(name):
             return _gradients(self.variant.function, self.arguments)
 
     def expected_gradients(self) -> list[Tensor]:
         with use_implementation("reference"):
             return _gradients(self.variant.function, tuple(map(_widened, self.arguments)))
+
+    def _using(self, name: str | None) -> AbstractContextManager:
+        return nullcontext() if name is None else use_implementation(name, self.variant.op)
 
 
 def _widened(argument):

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "element.h"
-#include "leaky_relu.h"
+#include "../leaky_relu.h"
 #include "parallel.h"
 
 namespace invad {

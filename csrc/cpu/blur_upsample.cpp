@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "element.h"
-#include "leaky_relu.h"
+#include "../leaky_relu.h"
 #include "parallel.h"
 
 namespace invad {

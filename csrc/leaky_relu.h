@@ -1,5 +1,7 @@
-// The activation that follows every equalised convolution.
+// The activation that follows every equalised convolution, on every device.
 #pragma once
+
+#include <torch/headeronly/macros/Macros.h>
 
 namespace invad {
 
@@ -8,7 +10,7 @@ constexpr double kLeakyGain = 1.4142135623730950488;
 
 // leaky_relu(v, 0.2) * sqrt(2); NaN stays NaN.
 template <typename A>
-inline A leaky_relu(A v) {
+C10_HOST_DEVICE inline A leaky_relu(A v) {
   return (v > 0 ? v : v * static_cast<A>(kLeakySlope)) * static_cast<A>(kLeakyGain);
 }
 

@@ -1,0 +1,301 @@
+// y = (x - mean) * rstd * gamma + beta, mean and variance over C x H x W of each sample.
+// Two launches each way: one for every chunk's sums, one for the result, in which each block adds
+// up the chunks of its sample by itself. Nothing depends on the order in which blocks run.
+#include "block_sum.h"
+#include "sample_chunks.h"
+
+namespace invad {
+namespace {
+
+// x: samples x size. statistics: blocks x 2, the mean of each chunk and the sum of squared
+// distances from it; taken in two passes over registers, so that nothing cancels.
+template <typename T, int N>
+__global__ void __launch_bounds__(kThreads)
+    chunk_statistics(const T* __restrict__ x, Accumulate<T>* __restrict__ statistics,
+                     Chunks chunks) {
+  using A = Accumulate<T>;
+  const Chunk chunk(chunks);
+  x += chunk.sample * chunks.size;
+  A mean = 0, squares = 0;
+  for (int tile = chunk.begin; tile < chunk.end; tile += kThreads * kUnroll * N) {
+    A v[kUnroll][N];
+    each_vector<N>(tile, chunk.end, [&](int u, int at) { load<N>(x + at, v[u]); });
+    A sum[1] = {0}, square[1] = {0};
+    each_vector<N>(tile, chunk.end, [&](int u, int) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) sum[0] += v[u][i];
+    });
+    block_sum(sum);
+    const A count = min(kThreads * kUnroll * N, chunk.end - tile);
+    const A tile_mean = sum[0] / count;
+    each_vector<N>(tile, chunk.end, [&](int u, int) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) square[0] += (v[u][i] - tile_mean) * (v[u][i] - tile_mean);
+    });
+    block_sum(square);
+    // Chan, Golub and LeVeque's rule for two sets.
+    const A before = tile - chunk.begin, weight = count / (before + count);
+    const A distance = tile_mean - mean;
+    mean += distance * weight;
+    squares += square[0] + distance * distance * (before * weight);
+  }
+  if (threadIdx.x == 0) {
+    statistics[2 * static_cast<int64_t>(blockIdx.x)] = mean;
+    statistics[2 * static_cast<int64_t>(blockIdx.x) + 1] = squares;
+  }
+}
+
+template <typename A>
+struct Normal {
+  A mean, rstd;
+};
+
+// Of the whole sample, from its chunks' statistics.
+template <typename A>
+__device__ Normal<A> add_up_statistics(const A* statistics, const Chunks& chunks, double eps) {
+  const double origin = statistics[0];
+  double sums[2] = {0, 0};
+  for (int i = threadIdx.x; i < chunks.per_sample; i += kThreads) {
+    const double count = min(chunks.length, chunks.size - i * chunks.length);
+    const double distance = statistics[2 * i] - origin;
+    sums[0] += count * distance;
+    sums[1] += statistics[2 * i + 1] + count * distance * distance;
+  }
+  block_sum(sums);
+  const double offset = sums[0] / chunks.size;
+  const double variance = sums[1] / chunks.size - offset * offset;
+  // NaN stays NaN: max would drop it.
+  const double safe = variance < 0 ? 0 : variance;
+  return {static_cast<A>(origin + offset), static_cast<A>(rsqrt(safe + eps))};
+}
+
+// x, y: samples x size; gamma_beta: samples x 2 size or null; statistics: blocks x 2;
+// mean, rstd: samples.
+template <typename T, int N>
+__global__ void __launch_bounds__(kThreads)
+    modulate(const T* __restrict__ x, const T* __restrict__ gamma_beta,
+             const Accumulate<T>* __restrict__ statistics, double eps, T* __restrict__ y,
+             Accumulate<T>* __restrict__ mean, Accumulate<T>* __restrict__ rstd, Chunks chunks,
+             GammaBeta where) {
+  using A = Accumulate<T>;
+  const Chunk chunk(chunks);
+  x += chunk.sample * chunks.size;
+  y += chunk.sample * chunks.size;
+  if (gamma_beta != nullptr) gamma_beta += 2 * chunk.sample * chunks.size;
+  statistics += 2 * chunk.sample * chunks.per_sample;
+  Normal<A> normal{};
+  for (int tile = chunk.begin; tile < chunk.end; tile += kThreads * kUnroll * N) {
+    A v[kUnroll][N];
+    each_vector<N>(tile, chunk.end, [&](int u, int at) { load<N>(x + at, v[u]); });
+    if (tile == chunk.begin) normal = add_up_statistics(statistics, chunks, eps);
+    each_vector<N>(tile, chunk.end, [&](int u, int at) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) v[u][i] = (v[u][i] - normal.mean) * normal.rstd;
+      if (gamma_beta != nullptr) {
+        const T* style = gamma_beta + where.gamma(at);
+        A gamma[N], beta[N];
+        load<N>(style, gamma);
+        load<N>(style + where.half, beta);
+#pragma unroll
+        for (int i = 0; i < N; ++i) v[u][i] = v[u][i] * gamma[i] + beta[i];
+      }
+      store<N>(y + at, v[u]);
+    });
+  }
+  if (chunk.begin == 0 && threadIdx.x == 0) {
+    mean[chunk.sample] = normal.mean;
+    rstd[chunk.sample] = normal.rstd;
+  }
+}
+
+// What both kernels of the backward read. grad, x: samples x size; gamma_beta: samples x 2 size or
+// null; mean, rstd: samples.
+template <typename T>
+struct Given {
+  const T *grad, *x, *gamma_beta;
+  const Accumulate<T>*mean, *rstd;
+
+  // The gradient h of the normalised x, and the normalised x, of N elements of a sample.
+  template <int N>
+  __device__ __forceinline__ void values(const Chunk& chunk, const Chunks& chunks,
+                                         const GammaBeta& where, int at, Accumulate<T> (&g)[N],
+                                         Accumulate<T> (&h)[N], Accumulate<T> (&normal)[N]) const {
+    const int64_t start = chunk.sample * chunks.size;
+    const Accumulate<T> m = mean[chunk.sample], r = rstd[chunk.sample];
+    load<N>(grad + start + at, g);
+    load<N>(x + start + at, normal);
+    if (gamma_beta != nullptr) load<N>(gamma_beta + 2 * start + where.gamma(at), h);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      h[i] = gamma_beta != nullptr ? g[i] * h[i] : g[i];
+      normal[i] = (normal[i] - m) * r;
+    }
+  }
+};
+
+// grad_gamma_beta: samples x 2 size or null; sums: blocks x 2, of h and of h times normalised x.
+template <typename T, int N>
+__global__ void __launch_bounds__(kThreads)
+    backward_sums(Given<T> given, T* __restrict__ grad_gamma_beta, Accumulate<T>* __restrict__ sums,
+                  Chunks chunks, GammaBeta where) {
+  using A = Accumulate<T>;
+  const Chunk chunk(chunks);
+  if (grad_gamma_beta != nullptr) grad_gamma_beta += 2 * chunk.sample * chunks.size;
+  A sum[2] = {0, 0};
+  for (int tile = chunk.begin; tile < chunk.end; tile += kThreads * kUnroll * N) {
+    each_vector<N>(tile, chunk.end, [&](int, int at) {
+      A g[N], h[N], normal[N];
+      given.template values<N>(chunk, chunks, where, at, g, h, normal);
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        sum[0] += h[i];
+        sum[1] += h[i] * normal[i];
+        normal[i] *= g[i];
+      }
+      if (grad_gamma_beta != nullptr) {
+        T* style = grad_gamma_beta + where.gamma(at);
+        store<N>(style, normal);
+        store<N>(style + where.half, g);
+      }
+    });
+  }
+  block_sum(sum);
+  if (threadIdx.x == 0) {
+    sums[2 * static_cast<int64_t>(blockIdx.x)] = sum[0];
+    sums[2 * static_cast<int64_t>(blockIdx.x) + 1] = sum[1];
+  }
+}
+
+// grad_x = rstd * (h - mean(h) - normalised x * mean(h * normalised x)): samples x size.
+template <typename T, int N>
+__global__ void __launch_bounds__(kThreads)
+    backward_x(Given<T> given, const Accumulate<T>* __restrict__ sums, T* __restrict__ grad_x,
+               Chunks chunks, GammaBeta where) {
+  using A = Accumulate<T>;
+  const Chunk chunk(chunks);
+  grad_x += chunk.sample * chunks.size;
+  sums += 2 * chunk.sample * chunks.per_sample;
+  double total[2] = {0, 0};
+  for (int i = threadIdx.x; i < chunks.per_sample; i += kThreads) {
+    total[0] += sums[2 * i];
+    total[1] += sums[2 * i + 1];
+  }
+  block_sum(total);
+  const A mean_h = static_cast<A>(total[0] / chunks.size);
+  const A mean_projection = static_cast<A>(total[1] / chunks.size);
+  const A rstd = given.rstd[chunk.sample];
+  for (int tile = chunk.begin; tile < chunk.end; tile += kThreads * kUnroll * N) {
+    each_vector<N>(tile, chunk.end, [&](int, int at) {
+      A g[N], h[N], normal[N];
+      given.template values<N>(chunk, chunks, where, at, g, h, normal);
+#pragma unroll
+      for (int i = 0; i < N; ++i) h[i] = (h[i] - mean_h - normal[i] * mean_projection) * rstd;
+      store<N>(grad_x + at, h);
+    });
+  }
+}
+
+void check(const Tensor& x, const std::optional<Tensor>& gamma_beta) {
+  STD_TORCH_CHECK(x.dim() == 4, "normalize_modulate: x must be N x C x H x W");
+  if (!gamma_beta) return;
+  const std::vector<int64_t> size = {x.size(0), 2 * x.size(1), x.size(2), x.size(3)};
+  STD_TORCH_CHECK(size_of(*gamma_beta) == size,
+                  "normalize_modulate: gamma_beta must be N x 2C x H x W for x's N x C x H x W");
+}
+
+// The run of elements that vectors must not leave: a pixel's channels, or a plane of all of them.
+int64_t run_length(const Tensor& x, MemoryFormat layout) {
+  return layout == MemoryFormat::ChannelsLast ? x.size(1) : x.size(1) * x.size(2) * x.size(3);
+}
+
+// x: N x C x H x W, gamma_beta: N x 2C x H x W. Returns y, mean, rstd.
+std::tuple<Tensor, Tensor, Tensor> normalize_modulate(const Tensor& x_in,
+                                                      std::optional<Tensor> gamma_beta,
+                                                      double eps) {
+  check(x_in, gamma_beta);
+  const CurrentStream stream(x_in);
+  const MemoryFormat layout = layout_of(x_in);
+  const Tensor x = in_layout(x_in, layout);
+  if (gamma_beta) gamma_beta = in_layout(*gamma_beta, layout, x.scalar_type());
+  const Tensor y = empty(size_of(x), x, x.scalar_type(), layout);
+  Tensor mean, rstd;
+  dispatch_float(x, "normalize_modulate", [&](auto type) {
+    using T = decltype(type);
+    using A = Accumulate<T>;
+    mean = empty({x.size(0)}, x, kScalarType<A>);
+    rstd = empty({x.size(0)}, x, kScalarType<A>);
+    if (x.numel() == 0) {
+      torch::stable::fill_(mean, NAN);
+      torch::stable::fill_(rstd, NAN);
+      return;
+    }
+    with_vectors<T>(
+        run_length(x, layout),
+        [&](auto n) {
+          constexpr int N = decltype(n)::value;
+          const Chunks chunks(x, N);
+          const Tensor statistics = empty({chunks.blocks, 2}, x, kScalarType<A>);
+          const Launch launch{dim3(chunks.blocks), dim3(kThreads)};
+          launch(stream, chunk_statistics<T, N>, data<T>(x), mutable_data<A>(statistics), chunks);
+          launch(stream, modulate<T, N>, data<T>(x), data<T>(gamma_beta), data<A>(statistics), eps,
+                 mutable_data<T>(y), mutable_data<A>(mean), mutable_data<A>(rstd), chunks,
+                 GammaBeta(x, layout, chunks));
+        },
+        data<T>(x), data<T>(gamma_beta), data<T>(y));
+  });
+  return {y, mean, rstd};
+}
+
+// grad, x: N x C x H x W, gamma_beta: N x 2C x H x W, mean, rstd: N. Returns grad_x and
+// grad_gamma_beta, which is empty where there is no gamma_beta.
+std::tuple<Tensor, Tensor> normalize_modulate_backward(const Tensor& grad_in, const Tensor& x_in,
+                                                       std::optional<Tensor> gamma_beta,
+                                                       const Tensor& mean_in,
+                                                       const Tensor& rstd_in) {
+  check(x_in, gamma_beta);
+  STD_TORCH_CHECK(same_size(grad_in, x_in), "normalize_modulate_backward: grad must look like x");
+  const CurrentStream stream(x_in);
+  const MemoryFormat layout = layout_of(x_in);
+  const Tensor x = in_layout(x_in, layout);
+  const Tensor grad = in_layout(grad_in, layout, x.scalar_type());
+  const Tensor grad_x = empty(size_of(x), x, x.scalar_type(), layout);
+  std::optional<Tensor> grad_gamma_beta;
+  if (gamma_beta) {
+    grad_gamma_beta = empty(size_of(*gamma_beta), x, x.scalar_type(), layout);
+    gamma_beta = in_layout(*gamma_beta, layout, x.scalar_type());
+  }
+  const Tensor none = empty({0}, x, x.scalar_type());
+  if (x.numel() == 0) return {grad_x, grad_gamma_beta.value_or(none)};
+  dispatch_float(x, "normalize_modulate_backward", [&](auto type) {
+    using T = decltype(type);
+    using A = Accumulate<T>;
+    const Tensor mean = in_layout(mean_in, MemoryFormat::Contiguous, kScalarType<A>);
+    const Tensor rstd = in_layout(rstd_in, MemoryFormat::Contiguous, kScalarType<A>);
+    const Given<T> given{data<T>(grad), data<T>(x), data<T>(gamma_beta), data<A>(mean),
+                         data<A>(rstd)};
+    T* grad_style = grad_gamma_beta ? mutable_data<T>(*grad_gamma_beta) : nullptr;
+    with_vectors<T>(
+        run_length(x, layout),
+        [&](auto n) {
+          constexpr int N = decltype(n)::value;
+          const Chunks chunks(x, N);
+          const GammaBeta where(x, layout, chunks);
+          const Tensor sums = empty({chunks.blocks, 2}, x, kScalarType<A>);
+          const Launch launch{dim3(chunks.blocks), dim3(kThreads)};
+          launch(stream, backward_sums<T, N>, given, grad_style, mutable_data<A>(sums), chunks,
+                 where);
+          launch(stream, backward_x<T, N>, given, data<A>(sums), mutable_data<T>(grad_x), chunks,
+                 where);
+        },
+        given.grad, given.x, given.gamma_beta, data<T>(grad_x), grad_style);
+  });
+  return {grad_x, grad_gamma_beta.value_or(none)};
+}
+
+}  // namespace
+}  // namespace invad
+
+STABLE_TORCH_LIBRARY_IMPL(invad_fast, CUDA, m) {
+  m.impl("normalize_modulate", TORCH_BOX(&invad::normalize_modulate));
+  m.impl("normalize_modulate_backward", TORCH_BOX(&invad::normalize_modulate_backward));
+}

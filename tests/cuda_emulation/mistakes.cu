@@ -1,0 +1,75 @@
+// Kernels with a mistake each: the emulation must find every one of them.
+#include "../../csrc/cuda/launch.h"
+
+namespace {
+
+__global__ void some_threads_at_a_barrier() {
+  if (threadIdx.x < 16) __syncthreads();
+}
+
+__global__ void two_barriers() {
+  if (threadIdx.x < 32)
+    __syncthreads();
+  else
+    __syncthreads();
+}
+
+__global__ void half_a_shuffle(float* to) {
+  float v = 1;
+  if (threadIdx.x < 16) v += __shfl_xor_sync(0xffffffff, v, 1);
+  to[threadIdx.x] = v;
+}
+
+__global__ void shuffle_from_outside_its_mask(float* to) {
+  if (threadIdx.x < 16) to[threadIdx.x] = __shfl_down_sync(0xffff, 1.0f, 4);
+}
+
+__global__ void too_much_shared_memory() {
+  reinterpret_cast<float*>(invad::dynamic_shared)[threadIdx.x] = 1;
+}
+
+// Only the barrier is missing: each thread reads what its neighbour writes.
+__global__ void no_barrier(float* to) {
+  __shared__ float shared[64];
+  shared[threadIdx.x] = 1;
+  to[threadIdx.x] = shared[threadIdx.x ^ 1];
+}
+
+}  // namespace
+
+// What is thrown, or what the kernel wrote to `to`, 64 floats.
+extern "C" __attribute__((visibility("default"))) const char* run_mistake(int which, float* to) {
+  static std::string message;
+  const auto run = [](auto* kernel, auto... arguments) {
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(1);
+    config.blockDim = dim3(64);
+    config.dynamicSmemBytes = 63 * sizeof(float);
+    cudaLaunchKernelEx(&config, kernel, arguments...);
+  };
+  try {
+    message.clear();
+    switch (which) {
+      case 0:
+        run(some_threads_at_a_barrier);
+        break;
+      case 1:
+        run(two_barriers);
+        break;
+      case 2:
+        run(half_a_shuffle, to);
+        break;
+      case 3:
+        run(shuffle_from_outside_its_mask, to);
+        break;
+      case 4:
+        run(too_much_shared_memory);
+        break;
+      default:
+        run(no_barrier, to);
+    }
+  } catch (const std::exception& error) {
+    message = error.what();
+  }
+  return message.c_str();
+}
