@@ -1,7 +1,7 @@
 // The activation that follows every equalised convolution, on every device.
 #pragma once
 
-#include <torch/headeronly/macros/Macros.h>
+#include "stable.h"
 
 namespace invad {
 
