@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from invad_fast.anomaly_map import anomaly_map, image_score
+from invad_fast.anomaly_map import map_and_score
 from invad_fast.data import ImageLoader, ImageTensors, Record
 from invad_fast.device import autocast
 from invad_fast.progress import track
@@ -47,8 +47,8 @@ class _Features:
             for features in self.batches([batch.tolist() for batch in indices]):
                 with autocast(self.device, self.options.precision):
                     reconstructions = model.reconstruct(features)
-                maps = anomaly_map(features, reconstructions, model.config.input_size)
-                scores.append(image_score(maps).cpu())
+                size = model.config.input_size
+                scores.append(map_and_score(features, reconstructions, size)[1].cpu())
         return torch.cat(scores)
 
     def _encoded(self, order: list[list[int]], workers: int) -> Iterator[list[Tensor]]:

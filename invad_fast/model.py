@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from invad_fast.anomaly_map import anomaly_map, image_score
+from invad_fast.anomaly_map import map_and_score
 from invad_fast.config import InvADConfig, preset
 from invad_fast.decoder import Decoder
 from invad_fast.encoder import PRETRAINED, Encoder, warn_random
@@ -123,10 +123,12 @@ class InvAD(nn.Module):
         try:
             with torch.inference_mode():
                 features, reconstructions = self(images)
-                maps = anomaly_map(features, reconstructions, self.config.input_size, mode, sigma)
+                maps, score = map_and_score(
+                    features, reconstructions, self.config.input_size, mode, sigma
+                )
         finally:
             self.train(training)
-        return Prediction(image_score(maps), maps, self.threshold(class_name))
+        return Prediction(score, maps, self.threshold(class_name))
 
     def threshold(self, class_name: str | None = None) -> float | None:
         """The threshold of a class; that of any class where it has none; None uncalibrated."""

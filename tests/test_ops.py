@@ -113,7 +113,10 @@ def test_gradcheck() -> None:
 
 def opcheck_samples(op: str) -> list[tuple]:
     x = torch.randn(2, 3, 4, 5, requires_grad=True)
+    maps = [torch.randn(2, 3, 4, 5), torch.randn(2, 6, 2, 3)]
     return {
+        "anomaly_score": [([maps[0][:, 0], maps[1][:, 0]], [7, 8], 1.5)],
+        "cosine_map": [(maps, maps, True), (maps, maps, False)],
         "bias_leaky_relu": [
             (x, torch.randn(3, requires_grad=True)),
             (x, torch.randn(3), x.detach()),

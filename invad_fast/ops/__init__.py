@@ -1,7 +1,9 @@
 """The ops: one file each, which is its declaration; native code is in csrc/ under the same name."""
 
+from invad_fast.ops.anomaly_score import anomaly_score
 from invad_fast.ops.bias_leaky_relu import bias_leaky_relu
 from invad_fast.ops.blur_upsample import blur_upsample
+from invad_fast.ops.cosine_map import cosine_map
 from invad_fast.ops.dispatch import implementations, start, use_implementation
 from invad_fast.ops.normalize_modulate import normalize_modulate
 from invad_fast.ops.style_modulation import style_modulation
@@ -9,8 +11,10 @@ from invad_fast.ops.style_modulation import style_modulation
 start()
 
 __all__ = [
+    "anomaly_score",
     "bias_leaky_relu",
     "blur_upsample",
+    "cosine_map",
     "implementations",
     "normalize_modulate",
     "style_modulation",
