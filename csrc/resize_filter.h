@@ -2,6 +2,7 @@
 // same as invad_fast/ops/anomaly_score.py. Plain host code.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -22,34 +23,41 @@ struct BandedMatrix {
   std::vector<A> weights;
 
   // row: `columns` numbers, zero outside begin .. end.
-  template <typename B>
-  void append(const B* row, int64_t begin, int64_t end) {
+  void append(const std::vector<double>& row, int64_t begin, int64_t end) {
     rows.push_back({begin, end - begin, static_cast<int64_t>(weights.size())});
     for (int64_t i = begin; i < end; ++i) weights.push_back(static_cast<A>(row[i]));
   }
 
   BandedMatrix transposed() const {
     const int64_t count = static_cast<int64_t>(rows.size());
-    BandedMatrix result{count, {}, {}};
-    std::vector<A> row(count);
-    for (int64_t column = 0; column < columns; ++column) {
-      int64_t begin = count, end = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t k = column - rows[i].first;
-        if (k < 0 || k >= rows[i].count) continue;
-        begin = std::min(begin, i);
-        end = i + 1;
-        row[i] = weights[rows[i].at + k];
+    BandedMatrix result{count, std::vector<Row>(columns, {count, 0, 0}), {}};
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t k = 0; k < rows[i].count; ++k) {
+        Row& row = result.rows[rows[i].first + k];
+        row.first = std::min(row.first, i);
+        row.count = i + 1 - row.first;
       }
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t k = column - rows[i].first;
-        if (k < 0 || k >= rows[i].count) row[i] = 0;
-      }
-      result.append(row.data(), std::min(begin, end), end);
+    int64_t size = 0;
+    for (Row& row : result.rows) {
+      row.at = size;
+      size += row.count;
     }
+    result.weights.resize(size);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t k = 0; k < rows[i].count; ++k) {
+        const Row& row = result.rows[rows[i].first + k];
+        result.weights[row.at + i - row.first] = weights[rows[i].at + k];
+      }
     return result;
   }
 };
+
+// Where `position` lies on a side that is mirrored at its edges, with the edge sample.
+inline int64_t mirrored(int64_t position, int64_t length) {
+  if (position >= 0 && position < length) return position;
+  const int64_t period = 2 * length, wrapped = (position % period + period) % period;
+  return wrapped < length ? wrapped : period - 1 - wrapped;
+}
 
 // The Gaussian's weights at -radius .. radius, cut off at 4 sigma as in scipy; {1} for sigma 0.
 inline std::vector<double> gaussian(double sigma) {
@@ -66,12 +74,11 @@ inline std::vector<double> gaussian(double sigma) {
   return weights;
 }
 
-// target x source: bilinear resize (align_corners=True), then the Gaussian; edges are mirrored
-// with the edge sample.
+// target x source: bilinear resize (align_corners=True), then the Gaussian.
 template <typename A>
 BandedMatrix<A> resize_filter(int64_t source, int64_t target, double sigma) {
   const std::vector<double> weights = gaussian(sigma);
-  const int64_t radius = static_cast<int64_t>(weights.size()) / 2, period = 2 * target;
+  const int64_t radius = static_cast<int64_t>(weights.size()) / 2;
   std::vector<Tap> taps;
   for (int64_t i = 0; i < target; ++i) taps.emplace_back(i, source, target);
   BandedMatrix<A> matrix{source, {}, {}};
@@ -80,15 +87,14 @@ BandedMatrix<A> resize_filter(int64_t source, int64_t target, double sigma) {
     int64_t begin = source, end = 0;
     std::fill(row.begin(), row.end(), 0.0);
     for (int64_t k = -radius; k <= radius; ++k) {
-      const int64_t wrapped = ((i + k) % period + period) % period;
-      const Tap& tap = taps[wrapped < target ? wrapped : period - 1 - wrapped];
+      const Tap& tap = taps[mirrored(i + k, target)];
       const double weight = weights[k + radius];
       row[tap.first] += weight * (1 - tap.fraction);
       row[tap.second] += weight * tap.fraction;
       begin = std::min(begin, tap.first);
       end = std::max(end, tap.second + 1);
     }
-    matrix.append(row.data(), begin, end);
+    matrix.append(row, begin, end);
   }
   return matrix;
 }

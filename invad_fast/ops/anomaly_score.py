@@ -44,17 +44,21 @@ def check(maps: list[Tensor], size: list[int], sigma: float) -> None:
     """Refuses maps, sizes and filters that make no result, in eager mode and while tracing."""
     torch._check(len(maps) > 0, lambda: "no maps")
     for m in maps:
-        torch._check(
-            m.dim() == 3 and m.shape[0] == maps[0].shape[0] and m.shape[1] > 0 and m.shape[2] > 0,
-            lambda m=m: f"maps must be N×H×W with pixels and one N, not {tuple(m.shape)}",
-        )
-        torch._check(m.is_floating_point(), lambda m=m: f"maps must be float, not {m.dtype}")
+        _check_map(m, maps[0].shape[:1])
     torch._check(
         len(size) == 2 and min(size) > 0, lambda: f"size must be two positive numbers, not {size}"
     )
     torch._check(
         0 <= sigma < math.inf, lambda: f"sigma must be finite and not negative, not {sigma}"
     )
+
+
+def _check_map(m: Tensor, samples: torch.Size) -> None:
+    torch._check(
+        m.dim() == 3 and m.shape[:1] == samples and m.shape[1] > 0 and m.shape[2] > 0,
+        lambda: f"maps must be N×H×W with pixels and one N, not {tuple(m.shape)}",
+    )
+    torch._check(m.is_floating_point(), lambda: f"maps must be float, not {m.dtype}")
 
 
 def _fake(maps: list[Tensor], size: list[int], sigma: float) -> tuple[Tensor, Tensor]:

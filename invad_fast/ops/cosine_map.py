@@ -60,18 +60,22 @@ def check(features: list[Tensor], reconstructions: list[Tensor]) -> None:
         ),
     )
     for f, r in zip(features, reconstructions):
-        torch._check(
-            f.dim() == 4 and f.shape == r.shape and f.shape[0] == features[0].shape[0],
-            lambda f=f, r=r: (
-                "features and reconstructions must be N×C×H×W, alike in pairs and "
-                f"with one N: not {tuple(f.shape)} and {tuple(r.shape)}"
-            ),
-        )
-        torch._check(
-            f.is_floating_point() and r.is_floating_point(),
-            lambda f=f, r=r: f"features must be float tensors, not {f.dtype} and {r.dtype}",
-        )
-        torch._check(f.shape[2] > 0 and f.shape[3] > 0, lambda: "a feature map has no pixels")
+        _check_scale(f, r, features[0].shape[:1])
+
+
+def _check_scale(f: Tensor, r: Tensor, samples: torch.Size) -> None:
+    torch._check(
+        f.dim() == 4 and f.shape == r.shape and f.shape[:1] == samples,
+        lambda: (
+            "features and reconstructions must be N×C×H×W, alike in pairs and with one N: not "
+            f"{tuple(f.shape)} and {tuple(r.shape)}"
+        ),
+    )
+    torch._check(
+        f.is_floating_point() and r.is_floating_point(),
+        lambda: f"features must be float tensors, not {f.dtype} and {r.dtype}",
+    )
+    torch._check(f.shape[2] > 0 and f.shape[3] > 0, lambda: "a feature map has no pixels")
 
 
 def _fake(features: list[Tensor], reconstructions: list[Tensor], unified: bool) -> list[Tensor]:
@@ -90,8 +94,10 @@ def _reference(
     if not unified:
         return [_distance(_products(f, r)) for f, r in pairs]
     size = features[0].shape[2:]
-    units = [tuple(F.normalize(m, dim=1, eps=NORMALIZE_EPS) for m in pair) for pair in pairs]
-    return [_distance(torch.stack([_resized_products(*pair, size) for pair in units]).sum(0))]
+    units = [
+        (F.normalize(f, eps=NORMALIZE_EPS), F.normalize(r, eps=NORMALIZE_EPS)) for f, r in pairs
+    ]
+    return [_distance(torch.stack([_resized_products(u, v, size) for u, v in units]).sum(0))]
 
 
 def _distance(products: Tensor) -> Tensor:
