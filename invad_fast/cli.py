@@ -17,7 +17,7 @@ from invad_fast.errors import InputError
 
 if TYPE_CHECKING:
     from invad_fast.evaluate import Evaluation
-    from invad_fast.model import InvAD
+    from invad_fast.method import Method
 
 app = typer.Typer(
     help="Finds defects in products after training on good parts only (InvAD).",
@@ -40,7 +40,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress display.")]
 def train(
     root: Root,
     run: Annotated[Path, typer.Option(help="Folder for checkpoints, curves and the model.")],
-    preset: Annotated[str, typer.Option(help="invad or invad-lite.")] = "invad-lite",
+    preset: Annotated[str, typer.Option(help="invad, invad-lite or rd.")] = "invad-lite",
     encoder: Annotated[
         str | None, typer.Option(help="Any timm encoder instead of the preset's.")
     ] = None,
@@ -48,10 +48,14 @@ def train(
         str, typer.Option(help="pretrained (timm's hub), a file or folder, or none (random).")
     ] = "pretrained",
     size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 256,
-    epochs: Annotated[int, typer.Option(help="Passes over the good images.")] = 300,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the good images; default 300, of rd 200.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step; default 32, of rd 16.")
+    ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Default 0.001 x batch size / 8.")
+        float | None, typer.Option(help="Default 0.001 x batch size / 8, of rd 0.005.")
     ] = None,
     precision: Annotated[
         str, typer.Option(help="fp32, bf16, or auto (bf16 where it is fast).")
@@ -70,24 +74,25 @@ def train(
     import torch
 
     from invad_fast.data import read_dataset
-    from invad_fast.model import InvAD
+    from invad_fast.methods import create_model, method_class
     from invad_fast.train import TrainingOptions
 
-    options = TrainingOptions(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,  # type: ignore[arg-type]  # None is filled in
-        precision=precision,
-        seed=seed,
-        workers=workers,
-        device=device,
-        false_alarm_rate=false_alarm_rate,
-    )
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "precision": precision,
+        "seed": seed,
+        "workers": workers,
+        "device": device,
+        "false_alarm_rate": false_alarm_rate,
+    }
+    options = TrainingOptions(**method_class(preset).recipe.complete(given))
     dataset = read_dataset(root)
     torch.manual_seed(seed)
     changes = {"input_size": size} | ({"encoder": encoder} if encoder else {})
     weights = None if encoder_weights.lower() == "none" else encoder_weights
-    model = InvAD(preset, encoder_weights=weights, **changes)
+    model = create_model(preset, encoder_weights=weights, **changes)
     result = model.fit(
         dataset,
         run=run,
@@ -113,7 +118,9 @@ def evaluate(
     pooling: Annotated[
         int | None, typer.Option(help="Image score of the map averaged over this window.")
     ] = None,
-    mode: Annotated[str, typer.Option(help="unified or per_scale.")] = "unified",
+    mode: Annotated[
+        str | None, typer.Option(help="unified or per_scale; default: the method's own.")
+    ] = None,
     pictures: Annotated[int, typer.Option(help="Pictures of each class.")] = 6,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -281,10 +288,10 @@ def print_figures(result: Evaluation) -> None:
     Console(width=max(out.width, 118)).print(table)
 
 
-def _load(path: Path) -> InvAD:
-    from invad_fast.model import InvAD
+def _load(path: Path) -> Method:
+    from invad_fast.methods import load_model
 
-    return InvAD.load(path)
+    return load_model(path)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What fixes an InvAD model: encoder, widths, grid, blocks, loss weight, input size."""
+"""What fixes a model: its encoder and the input size, and for InvAD widths, blocks, loss weight."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class InvADConfig:
-    """Configuration of one InvAD model (paper §3; table 1 for the two published variants).
+class FeatureConfig:
+    """Which features of which encoder a model works on; what the configurations share.
 
     Scales are listed finest first: index 0 is the finest.
 
@@ -22,12 +22,10 @@ class InvADConfig:
             given features instead of images.
         channels: feature channels of each scale. Filled in from the encoder when left empty.
         strides: pixels of the input per feature position at each scale. Filled in likewise.
-        out_indices: which of the encoder's feature levels are used.
-        style_channels: width of the style maps; each scale uses min(style_channels, channels).
-        latent_channels: width of the latent style that modulates a block.
-        grid: (height, width) of the coarsest feature map, which is the learned constant's size.
-        blocks: StyledBlocks at each scale, coarsest first.
-        loss_weight: factor of the training loss.
+        out_indices: which of the encoder's feature levels are used: stages of a convolutional
+            network, blocks of a vision transformer.
+        grid: (height, width) of the coarsest feature map.
+        blocks: residual blocks at each scale of the decoder, coarsest first.
         input_size: (height, width) of the images; always ``grid`` times the coarsest stride.
             One number stands for a square, here and for ``grid``.
     """
@@ -36,11 +34,8 @@ class InvADConfig:
     channels: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     out_indices: tuple[int, ...] = (1, 2, 3)
-    style_channels: int = 64
-    latent_channels: int = 16
     grid: Size = None  # type: ignore[assignment]  # filled in by __post_init__
     blocks: tuple[int, ...] = (2, 2, 2)
-    loss_weight: float = 1.0
     input_size: Size = None  # type: ignore[assignment]  # likewise
 
     def __post_init__(self) -> None:
@@ -63,7 +58,9 @@ class InvADConfig:
 
     def _read_encoder(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if self.encoder is None:
-            raise InputError("InvADConfig(encoder=None) needs channels=(…), finest scale first")
+            raise InputError(
+                f"{type(self).__name__}(encoder=None) needs channels=(…), finest scale first"
+            )
         from invad_fast.encoder import feature_layout
 
         return feature_layout(self.encoder, self.out_indices)
@@ -102,17 +99,47 @@ class InvADConfig:
                     f"strides {self.strides}: each scale must be as coarse as the one before or "
                     "twice as coarse; choose other out_indices"
                 )
-        sizes = (*self.channels, *self.blocks, self.style_channels, self.latent_channels)
-        if min(*sizes, *self.grid) < 1:
+        if min(*self.channels, *self.blocks, *self.grid) < 1:
             raise InputError(f"every width, block count and grid side must be positive: {self}")
+
+    @property
+    def feature_shapes(self) -> list[tuple[int, int, int]]:
+        """(C, H, W) of each scale's features."""
+        height, width = self.input_size
+        return [
+            (channels, height // stride, width // stride)
+            for channels, stride in zip(self.channels, self.strides)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary that this class makes the same configuration of."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class InvADConfig(FeatureConfig):
+    """Configuration of one InvAD model (paper §3; table 1 for the two published variants).
+
+    ``blocks`` counts StyledBlocks, ``grid`` is also the learned constant's size.
+
+    Attributes:
+        style_channels: width of the style maps; each scale uses min(style_channels, channels).
+        latent_channels: width of the latent style that modulates a block.
+        loss_weight: factor of the training loss.
+    """
+
+    style_channels: int = 64
+    latent_channels: int = 16
+    loss_weight: float = 1.0
+
+    def _check(self) -> None:
+        super()._check()
+        if min(self.style_channels, self.latent_channels) < 1:
+            raise InputError(f"every width must be positive: {self}")
 
     def style_width(self, scale: int) -> int:
         """Channels of the style map of a scale (0 is the finest)."""
         return min(self.channels[scale], self.style_channels)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary that ``InvADConfig(**d)`` turns back into this one."""
-        return dataclasses.asdict(self)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from invad_fast.config import InvADConfig, Size
+from invad_fast.config import FeatureConfig, Size
 from invad_fast.errors import InputError
 
 PRETRAINED = "pretrained"
@@ -26,7 +26,7 @@ class Encoder(nn.Module):
         weights: "pretrained" for timm's hub, a file or a directory, or None for random weights.
     """
 
-    def __init__(self, config: InvADConfig, weights: str | Path | None = None) -> None:
+    def __init__(self, config: FeatureConfig, weights: str | Path | None = None) -> None:
         super().__init__()
         assert config.encoder is not None, "a model that is given features has no Encoder"
         self.net = _create(config.encoder, config.out_indices, config.input_size)
@@ -62,7 +62,7 @@ def warn_random(encoder: str) -> None:
     warnings.warn(
         f"the encoder {encoder} has random weights: fine for trying things out, poor for finding "
         "defects; give encoder_weights a file, or 'pretrained' for timm's hub",
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

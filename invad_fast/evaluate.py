@@ -30,7 +30,7 @@ from invad_fast.pictures import panel, score_histogram
 from invad_fast.progress import track
 
 if TYPE_CHECKING:
-    from invad_fast.model import InvAD
+    from invad_fast.method import Method
 
 
 @dataclass
@@ -58,14 +58,14 @@ class Evaluation:
 
 
 def evaluate_model(
-    model: InvAD,
+    model: Method,
     root: str | Path | Dataset,
     *,
     output: str | Path | None = None,
     classes: Sequence[str] | None = None,
     protocol: str = "paper",
     pooling: int | None = None,
-    mode: str = "unified",
+    mode: str | None = None,
     sigma: float = 4.0,
     batch_size: int = 16,
     workers: int = 2,
@@ -77,6 +77,7 @@ def evaluate_model(
 
     Args:
         output: folder for figures.json, figures.csv, histogram.png and pictures; None for none.
+        mode: of the anomaly map; None for the method's own.
         pictures: anomalous test images drawn of each class, spread over the range of scores.
 
     The other arguments are those of :func:`invad_fast.data.read_dataset`,
@@ -131,14 +132,14 @@ def _class_result(model, name, records, maps, protocol, pooling) -> ClassResult:
     return ClassResult(figures, scores, labels, threshold)
 
 
-def picture_scale(model: InvAD) -> float:
+def picture_scale(model: Method) -> float:
     """The score drawn in the brightest colour: the same for every picture of a model."""
     threshold = model.threshold()
     return 1.0 if threshold is None else 2 * threshold
 
 
 def _draw(
-    model: InvAD, name: str, records: list[Record], maps: np.ndarray, folder: Path, count: int
+    model: Method, name: str, records: list[Record], maps: np.ndarray, folder: Path, count: int
 ) -> list[Path]:
     """Pictures of anomalous images from the lowest score to the highest."""
     anomalous = sorted(
@@ -184,10 +185,10 @@ def _write(result: Evaluation, folder: Path, protocol: str, pooling: int | None)
 
 
 def good_scores(
-    model: InvAD, records: Sequence[Record], device: str = "auto", show_progress: bool = True
+    model: Method, records: Sequence[Record], device: str = "auto", show_progress: bool = True
 ) -> torch.Tensor:
     """Image scores of good parts, for `invad_fast.calibrate.calibrate`: N."""
     chosen = choose_device(device)
     model = model.to(chosen)
-    maps = _maps(model, records, chosen, "unified", 4.0, 16, 2, "calibrate", show_progress)
+    maps = _maps(model, records, chosen, None, 4.0, 16, 2, "calibrate", show_progress)
     return torch.cat([torch.from_numpy(image_scores(m)) for m in maps])

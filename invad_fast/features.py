@@ -19,7 +19,7 @@ from invad_fast.device import autocast
 from invad_fast.progress import track
 
 if TYPE_CHECKING:
-    from invad_fast.model import InvAD
+    from invad_fast.method import Method
     from invad_fast.train import TrainingOptions
 
 ENCODING_BATCH = 16
@@ -35,11 +35,11 @@ class _Features:
     def batches(self, order: list[list[int]], start: int = 0) -> Iterator[list[Tensor]]:
         raise NotImplementedError
 
-    def __init__(self, model: InvAD, records: Sequence[Record], options, device) -> None:
+    def __init__(self, model: Method, records: Sequence[Record], options, device) -> None:
         self.model, self.options, self.device = model, options, device
         self.images = ImageTensors(records, model.config.input_size)
 
-    def scores(self, model: InvAD) -> Tensor:
+    def scores(self, model: Method) -> Tensor:
         """Image scores of all records in their order, in eval mode."""
         indices = torch.arange(len(self.images)).split(ENCODING_BATCH)
         scores = []
@@ -47,8 +47,8 @@ class _Features:
             for features in self.batches([batch.tolist() for batch in indices]):
                 with autocast(self.device, self.options.precision):
                     reconstructions = model.reconstruct(features)
-                size = model.config.input_size
-                scores.append(map_and_score(features, reconstructions, size)[1].cpu())
+                size, mode = model.config.input_size, model.map_mode
+                scores.append(map_and_score(features, reconstructions, size, mode)[1].cpu())
         return torch.cat(scores)
 
     def _encoded(self, order: list[list[int]], workers: int) -> Iterator[list[Tensor]]:
@@ -71,9 +71,9 @@ class ComputedFeatures(_Features):
 class CachedFeatures(_Features):
     """Encodes every image once and keeps its features in half precision."""
 
-    def __init__(self, model: InvAD, records, options, device, show_progress: bool) -> None:
+    def __init__(self, model: Method, records, options, device, show_progress: bool) -> None:
         super().__init__(model, records, options, device)
-        shapes = _feature_shapes(model)
+        shapes = model.config.feature_shapes
         self.kept = [torch.empty(len(records), *shape, dtype=torch.float16) for shape in shapes]
         order = [b.tolist() for b in torch.arange(len(records)).split(ENCODING_BATCH)]
         batches = self._encoded(order, options.workers)
@@ -87,14 +87,14 @@ class CachedFeatures(_Features):
 
 
 def open_features(
-    model: InvAD,
+    model: Method,
     records: Sequence[Record],
     options: TrainingOptions,
     device: torch.device,
     show_progress: bool,
 ) -> CachedFeatures | ComputedFeatures:
     """Cached features where they fit into ``options.feature_cache_gib``, else computed ones."""
-    size = len(records) * sum(math.prod(shape) for shape in _feature_shapes(model)) * 2
+    size = len(records) * sum(math.prod(shape) for shape in model.config.feature_shapes) * 2
     if size <= options.feature_cache_gib * 2**30:
         return CachedFeatures(model, records, options, device, show_progress)
     return ComputedFeatures(model, records, options, device)
@@ -103,11 +103,3 @@ def open_features(
 def _as_trained(features: Tensor) -> Tensor:
     """float32, channels last as the model's weights are."""
     return features.to(torch.float32, memory_format=torch.channels_last)
-
-
-def _feature_shapes(model: InvAD) -> list[tuple[int, int, int]]:
-    height, width = model.config.input_size
-    return [
-        (channels, height // stride, width // stride)
-        for channels, stride in zip(model.config.channels, model.config.strides)
-    ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from invad_fast.config import InvADConfig
+from invad_fast.config import FeatureConfig
 from invad_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RunFolder:
 
     @classmethod
     def open(
-        cls, path: Path, config: InvADConfig, options: TrainingOptions, resume: bool
+        cls, path: Path, config: FeatureConfig, options: TrainingOptions, resume: bool
     ) -> RunFolder:
         """Makes the folder, or checks that an old one holds the same run.
 

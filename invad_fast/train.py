@@ -1,4 +1,4 @@
-"""Training on good parts only: SPEC §1's recipe, resumable after a kill at any moment."""
+"""Training on good parts only by the method's recipe, resumable after a kill at any moment."""
 
 from __future__ import annotations
 
@@ -20,16 +20,12 @@ from invad_fast.progress import TrainingProgress
 from invad_fast.run_folder import Checkpoint, RunFolder
 
 if TYPE_CHECKING:
-    from invad_fast.model import InvAD
-
-BETAS = (0.0, 0.99)
-CLIP = 5.0
-DROP_AFTER = 0.8  # of the epochs, then the learning rate falls to a tenth
+    from invad_fast.method import Method
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """SPEC §1 "Training"; the defaults are the paper's for MVTec AD and VisA.
+    """SPEC §1 "Training"; the defaults are InvAD's for MVTec AD and VisA.
 
     Attributes:
         epochs: passes over the good training images.
@@ -78,30 +74,20 @@ class TrainingResult:
     images_per_second: float = 0.0
 
 
-def make_optimizer(model: InvAD, learning_rate: float) -> torch.optim.Adam:
-    """Adam over the fuser and the decoder, betas (0, 0.99), no weight decay."""
+def make_optimizer(model: Method, learning_rate: float) -> torch.optim.Adam:
+    """Adam over all but the encoder, with the recipe's betas, without weight decay."""
     trainable = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.Adam(trainable, lr=learning_rate, betas=BETAS)
+    return torch.optim.Adam(trainable, lr=learning_rate, betas=model.recipe.betas)
 
 
-def reconstruction_loss(
-    features: Sequence[Tensor], reconstructions: Sequence[Tensor], weight: float
-) -> Tensor:
-    """weight · Σᵢ mean((fᵢ − rᵢ)²), in float32 (paper §3.4)."""
-    errors = [
-        torch.nn.functional.mse_loss(r.float(), f.float())
-        for f, r in zip(features, reconstructions)
-    ]
-    return weight * torch.stack(errors).sum()
-
-
-def clip_gradients(model: InvAD, limit: float = CLIP) -> None:
-    """Scales all gradients so that their common norm is at most ``limit``."""
-    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], limit)
+def clip_gradients(model: Method, limit: float | None) -> None:
+    """Scales all gradients so that their common norm is at most ``limit``; None does nothing."""
+    if limit is not None:
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], limit)
 
 
 def train(
-    model: InvAD,
+    model: Method,
     root: str | Path | Dataset,
     *,
     run: str | Path | None = None,
@@ -117,12 +103,13 @@ def train(
         run: folder for checkpoints, figures and the model; None writes nothing.
         resume: go on from the run folder's last checkpoint.
         classes: only these product classes.
-        **options: fields of :class:`TrainingOptions`.
+        **options: fields of :class:`TrainingOptions`; epochs, batch size and learning rate are
+            the method's recipe where they are not given.
 
     Raises:
         InputError: where the images, the run folder or the options do not allow it.
     """
-    chosen = TrainingOptions(**options)
+    chosen = TrainingOptions(**model.recipe.complete(options))
     dataset = root if isinstance(root, Dataset) else read_dataset(root)
     if classes:
         dataset = dataset.only(classes)
@@ -153,7 +140,7 @@ class _Trainer:
     """The loop's state: everything that a checkpoint must bring back."""
 
     def __init__(
-        self, model: InvAD, options: TrainingOptions, images: int, folder: RunFolder | None
+        self, model: Method, options: TrainingOptions, images: int, folder: RunFolder | None
     ) -> None:
         self.model, self.options, self.folder = model, options, folder
         self.device = choose_device(options.device)
@@ -170,18 +157,14 @@ class _Trainer:
         checkpoint = self.folder.read_checkpoint() if self.folder else None
         if checkpoint is None:
             return
-        trainable = {**checkpoint.model}
-        self.model.fuser.load_state_dict(trainable["fuser"])
-        self.model.decoder.load_state_dict(trainable["decoder"])
+        for name, part in self.model.trained_parts().items():
+            part.load_state_dict(checkpoint.model[name])
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.epoch, self.step = checkpoint.epoch, checkpoint.step
         self.epoch_loss, self.history = checkpoint.epoch_loss, checkpoint.history
 
     def checkpoint(self) -> Checkpoint:
-        model = {
-            "fuser": self.model.fuser.state_dict(),
-            "decoder": self.model.decoder.state_dict(),
-        }
+        model = {name: part.state_dict() for name, part in self.model.trained_parts().items()}
         return Checkpoint(
             model, self.optimizer.state_dict(), self.epoch, self.step, self.epoch_loss, self.history
         )
@@ -216,10 +199,10 @@ class _Trainer:
     def _step(self, features: list[Tensor]) -> float:
         with autocast(self.device, self.options.precision):
             reconstructions = self.model.reconstruct(features)
-        loss = reconstruction_loss(features, reconstructions, self.model.config.loss_weight)
+        loss = self.model.loss(features, reconstructions)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        clip_gradients(self.model)
+        clip_gradients(self.model, self.model.recipe.clip)
         self.optimizer.step()
         value = loss.item()
         if value != value or value == float("inf"):
@@ -236,7 +219,8 @@ class _Trainer:
         return kept.view(self.steps_per_epoch, -1).tolist()
 
     def _set_learning_rate(self) -> None:
-        late = self.epoch >= DROP_AFTER * self.options.epochs
+        drop_after = self.model.recipe.drop_after
+        late = drop_after is not None and self.epoch >= drop_after * self.options.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * (0.1 if late else 1.0)
 

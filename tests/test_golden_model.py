@@ -9,8 +9,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from invad_fast import InputError, InvAD, InvADConfig, anomaly_map
+from invad_fast.model import reconstruction_loss
 from invad_fast.reference_checkpoint import our_name
-from invad_fast.train import clip_gradients, make_optimizer, reconstruction_loss
+from invad_fast.train import clip_gradients, make_optimizer
 
 VARIANTS = ("tiny_invad", "tiny_invad_lite")
 
