@@ -68,6 +68,15 @@ def load(cls: type[Some], path: Path) -> Some:
     return model.eval()
 
 
+def holds_model(path: Path) -> bool:
+    """Whether the file is a model that :func:`save` wrote, and not weights alone."""
+    try:
+        _read_header(path)
+    except InputError:
+        return False
+    return True
+
+
 def read_method(path: Path) -> str:
     """The name of the method whose model the file holds."""
     return _read_header(path).get("method", "invad")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from invad_fast.encoder import read_state_dict
+from invad_fast.encoder_weights import read_state_dict
 from invad_fast.errors import InputError
 
 # Their names on the left. A ConvLayer there is a Sequential: convolution, (blur,) activation.

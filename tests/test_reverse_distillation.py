@@ -92,7 +92,7 @@ def test_trains_evaluates_saves_and_resumes_as_invad_does(tmp_path: Path) -> Non
     loaded = load_model(path)
     assert isinstance(loaded, ReverseDistillation) and loaded.config == model.config
     images = torch.randn(2, 3, 32, 32)
-    assert torch.equal(loaded.predict(images).map, model.predict(images).map)
+    torch.testing.assert_close(loaded.predict(images).map, model.predict(images).map)
     with pytest.raises(InputError, match=r"holds a model of the method 'rd', not 'invad'"):
         InvAD.load(path)
     figures = evaluate_model(loaded, root, workers=0, show_progress=False).mean
