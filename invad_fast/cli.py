@@ -244,6 +244,42 @@ def coco_ad(
 
 
 @app.command()
+def benchmark(
+    config: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of runs and tables; default runs/NAME.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Where relative data folders start; default: here.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, count, estimate the time; write nothing.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Trains and scores all that CONFIG lists, beside the published figures; resumes."""
+    from invad_fast.benchmark import make_plan, read_configuration, run_benchmark
+    from invad_fast.benchmark.console import print_plan, print_results
+    from invad_fast.benchmark.results import summarize
+    from invad_fast.benchmark.tables import write_tables
+
+    read = read_configuration(config)
+    folder = output or Path("runs") / Path(config).stem
+    runs = make_plan(read, folder, data_root)
+    if dry_run:
+        print_plan(out, runs)
+        return
+
+    def finished(run, results) -> None:
+        write_tables(folder, read, summarize(read, results))
+        out.print(f"{len(results)} of {len(runs)}: {run.title}", soft_wrap=True, highlight=False)
+
+    results = run_benchmark(runs, show_progress=not quiet, finished=finished)
+    print_results(out, read, summarize(read, results))
+    out.print(f"tables: {folder}/results.md, .tex, .csv, .json", soft_wrap=True)
+
+
+@app.command()
 def datasets() -> None:
     """Lists the data set layouts that are read, and where to get the data sets."""
     from invad_fast.data import LAYOUTS

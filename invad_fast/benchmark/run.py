@@ -1,0 +1,187 @@
+"""runs ─ run ─> results: a finished run is kept, an interrupted training goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from invad_fast.benchmark.plan import Run, described
+from invad_fast.data.json_file import read_json
+from invad_fast.device import choose_device
+from invad_fast.errors import InputError
+from invad_fast.evaluate import evaluate_model
+from invad_fast.method import Method
+from invad_fast.methods import load_model
+from invad_fast.model import InvAD
+from invad_fast.model_file import holds_model
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        run: what was trained and scored.
+        figures: class → figure → value, a fraction of one; not a number where undefined.
+        training: seconds, images, images_per_second, loss, resumed; empty for a checkpoint.
+        device: where it was scored and trained, in words.
+    """
+
+    run: Run
+    figures: dict[str, dict[str, float]]
+    training: dict[str, Any]
+    device: str
+
+
+def run_benchmark(
+    runs: Sequence[Run],
+    *,
+    show_progress: bool = True,
+    finished: Callable[[Run, Sequence[RunResult]], None] | None = None,
+) -> list[RunResult]:
+    """Does what is not done yet.
+
+    Args:
+        finished: called after each run with it and all results so far, so that an interrupted
+            benchmark leaves its tables.
+
+    Raises:
+        InputError: where a run's folder holds a run of other settings, or a training fails.
+    """
+    kept = {run.folder: _read_result(run) for run in runs}  # before any trains: may refuse
+    results: list[RunResult] = []
+    for run in runs:
+        result = kept[run.folder]
+        if result is None:
+            try:
+                result = _do(run, show_progress)
+            except InputError as error:
+                raise InputError(f"{run.title}: {error}") from None
+        results.append(result)
+        if finished is not None:
+            finished(run, results)
+    return results
+
+
+def _do(run: Run, show_progress: bool) -> RunResult:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if run.checkpoint is None:
+        model, training = _trained(run, show_progress)
+    else:
+        model, training = _from_checkpoint(run), {}
+    started = time.monotonic()
+    evaluation = evaluate_model(
+        model,
+        run.dataset,
+        output=run.folder / "evaluation",
+        protocol=run.model.protocol,
+        pooling=run.model.pooling,
+        mode=run.model.mode,
+        workers=run.model.workers,
+        device=run.model.device,
+        show_progress=show_progress,
+    )
+    figures = {name: result.figures for name, result in evaluation.classes.items()}
+    result = RunResult(run, figures, training, _device_name(run))
+    content = {
+        "made_from": described(run),
+        "figures": {c: {k: _or_none(v) for k, v in row.items()} for c, row in figures.items()},
+        "training": training,
+        "evaluation_seconds": time.monotonic() - started,
+        "device": result.device,
+    }
+    _write(run.folder / "result.json", content)
+    return result
+
+
+def _trained(run: Run, show_progress: bool) -> tuple[Method, dict[str, Any]]:
+    """Trains, or goes on; a model whose training ended, but not its evaluation, is only loaded."""
+    folder, facts = run.folder / "training", run.folder / "training.json"
+    if facts.is_file():
+        return load_model(folder / "model.safetensors"), read_json(facts)
+    resumed = (folder / "checkpoint.pt").is_file()
+    torch.manual_seed(run.seed)
+    model = run.new_model()
+    done = model.fit(
+        run.dataset,
+        run=folder,
+        resume=(folder / "config.json").is_file(),
+        show_progress=show_progress,
+        seed=run.seed,
+        precision=run.model.precision,
+        workers=run.model.workers,
+        device=run.model.device,
+        feature_cache_gib=run.model.feature_cache_gib,
+        **run.recipe,
+    )
+    training = {
+        "images": run.images_seen,
+        # A resumed training's seconds are those of its last part.
+        "seconds": done.seconds,
+        "images_per_second": done.images_per_second,
+        "resumed": resumed,
+        "loss": done.losses[-1],
+    }
+    _write(facts, training)
+    return model, training
+
+
+def _from_checkpoint(run: Run) -> Method:
+    """A model file of ours, or an authors' checkpoint in a model of the run's settings."""
+    path = run.checkpoint
+    assert path is not None
+    if holds_model(path):
+        return load_model(path)
+    with warnings.catch_warnings():
+        # The checkpoint brings the encoder's weights too.
+        warnings.filterwarnings("ignore", message=".*random weights")
+        model = run.new_model(random_encoder=True)
+    if not isinstance(model, InvAD):
+        raise InputError(f"checkpoint: {path} is no model file of ours, and {run.model.method} has "
+                         "no authors' checkpoints")  # fmt: skip
+    return model.load_reference(path).eval()
+
+
+def _read_result(run: Run) -> RunResult | None:
+    path = run.folder / "result.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    now = described(run)
+    for key, value in content["made_from"].items():
+        if now.get(key) != value:
+            raise InputError(
+                f"{path} was made with {key}={value}, not {now.get(key)}: choose another output "
+                "folder, or delete this run's"
+            )
+    figures = {
+        name: {k: float("nan") if v is None else v for k, v in row.items()}
+        for name, row in content["figures"].items()
+    }
+    return RunResult(run, figures, content["training"], content["device"])
+
+
+def _device_name(run: Run) -> str:
+    device = choose_device(run.model.device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value  # JSON has no not-a-number
+
+
+def _write(path: Path, content: Any) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
