@@ -31,6 +31,11 @@ def empty_like(x: Tensor, shape: tuple[int, ...] | torch.Size | None = None) -> 
     )
 
 
+def in_layout(x: Tensor, layout: torch.memory_format, dtype: torch.dtype | None = None) -> Tensor:
+    """x itself where it is dense in ``layout`` and of ``dtype`` (any, where None), else a copy."""
+    return x.to(dtype or x.dtype).contiguous(memory_format=layout)
+
+
 def accumulation_dtype(x: Tensor) -> torch.dtype:
     """What statistics and sums over x are kept in: float32, and float64 for float64."""
     return torch.promote_types(x.dtype, torch.float32)
