@@ -5,7 +5,7 @@
 #include <stdexcept>
 
 #include "float_key.h"
-#include "threads.h"
+#include "scatter.h"
 
 namespace invad::scores {
 namespace {
@@ -33,13 +33,13 @@ class BucketCells {
   // Rising cells of one bucket: entries of part.normal and part.anomalous, or -1.
   void append(uint32_t bucket, int64_t normal, int64_t anomalous, std::vector<Cell>& cells) {
     if (normal >= 0) {
-      const uint64_t end = part_.normal.starts[normal + 1];
-      for (uint64_t i = part_.normal.starts[normal]; i < end; ++i)
+      const uint64_t end = part_.normal.ends[normal];
+      for (uint64_t i = part_.normal.begins[normal]; i < end; ++i)
         ++at(part_.normal.places[i]).normal;
     }
     if (anomalous >= 0) {
-      const uint64_t end = part_.anomalous.starts[anomalous + 1];
-      for (uint64_t i = part_.anomalous.starts[anomalous]; i < end; ++i) {
+      const uint64_t end = part_.anomalous.ends[anomalous];
+      for (uint64_t i = part_.anomalous.begins[anomalous]; i < end; ++i) {
         Cell& cell = at(part_.anomalous.places[i]);
         ++cell.anomalous;
         cell.weight += (kRegionUnit + part_.areas[i] / 2) / part_.areas[i];
@@ -113,7 +113,8 @@ MapSummary CellScores::add(const Pixels& pixels, int threads) {
     maps.add(found);
     summary_.add(found);
     for (const BucketRange& range : ranges_of(found.normal, found.anomalous, 2.0 * kPiecePixels))
-      merge(cells_of(scatter(chunk, found, range.first, range.last), shift_), std::min(shift_, 16));
+      for (const auto& part : scatter(chunk, found, range.first, range.last))
+        merge(cells_of(*part, shift_), std::min(shift_, 16));
   }
   return maps;
 }

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "buckets.h"
 #include "summary.h"
+#include "survey.h"
 
 namespace invad::scores {
 

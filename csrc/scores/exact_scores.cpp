@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "float_key.h"
+#include "scatter.h"
 
 namespace invad::scores {
 namespace {
@@ -36,15 +37,14 @@ MapSummary BorrowedScores::maps() const {
   return maps;
 }
 
-Ranking BorrowedScores::rank(const Question& question, double share) const {
-  const double pixels = static_cast<double>(summary_.normal + summary_.anomalous);
-  const double limit = share * pixels * sizeof(float);
+Ranking BorrowedScores::rank(const Question& question, double limit) const {
   Ranker ranker(question, normal_, anomalous_, summary_.regions, threads_);
   for (const BucketRange& range : ranges_of(normal_, anomalous_, limit)) {
     Parts parts;
-    for (const Chunk& chunk : chunks_)
-      parts.push_back(
-          std::make_shared<Part>(scatter(chunk.pixels, chunk.survey, range.first, range.last)));
+    for (const Chunk& chunk : chunks_) {
+      const Parts more = scatter(chunk.pixels, chunk.survey, range.first, range.last);
+      parts.insert(parts.end(), more.begin(), more.end());
+    }
     ranker.add(parts, range.first, range.last);
   }
   return ranker.finish();
@@ -61,49 +61,37 @@ MapSummary ExactScores::add(const Pixels& pixels, int threads) {
   MapSummary maps;
   for (const auto& [chunk, found] : surveys) {
     maps.add(found);
-    parts_.push_back(std::make_shared<Part>(scatter(chunk, found, 0, kBuckets - 1)));
+    keep(scatter(chunk, found, 0, kBuckets - 1));
     summary_.add(found);
-    invad::scores::count(found, normal_, anomalous_);
+    count(found, normal_, anomalous_);
   }
   return maps;
 }
 
-void ExactScores::count(const Part& part) {
-  for (size_t i = 0; i < part.normal.buckets.size(); ++i)
-    normal_[part.normal.buckets[i]] += part.normal.starts[i + 1] - part.normal.starts[i];
-  for (size_t i = 0; i < part.anomalous.buckets.size(); ++i)
-    anomalous_[part.anomalous.buckets[i]] +=
-        part.anomalous.starts[i + 1] - part.anomalous.starts[i];
+void ExactScores::keep(const Parts& parts) {
+  // A part of few pixels takes more for its buckets than for its places.
+  constexpr uint64_t kSmall = 1 << 18;
+  constexpr size_t kMany = 64;
+  uint64_t pixels = 0;
+  for (const auto& part : parts) pixels += part->normal.size() + part->anomalous.size();
+  const bool small = pixels < kSmall;
+  parts_.insert(small ? parts_.end() : parts_.end() - static_cast<int64_t>(small_), parts.begin(),
+                parts.end());
+  if (small) small_ += parts.size();
+  if (small_ < kMany) return;
+  const Parts last(parts_.end() - static_cast<int64_t>(small_), parts_.end());
+  parts_.resize(parts_.size() - small_);
+  parts_.push_back(joined(last));
+  small_ = 0;
 }
 
 void ExactScores::add_part(std::shared_ptr<const Part> part, const Summary& summary) {
-  count(*part);
-  parts_.push_back(std::move(part));
+  for (const auto& [places, counts] :
+       {std::pair(&part->normal, &normal_), std::pair(&part->anomalous, &anomalous_)})
+    for (size_t i = 0; i < places->buckets.size(); ++i)
+      (*counts)[places->buckets[i]] += places->ends[i] - places->begins[i];
+  keep({std::move(part)});
   summary_.add(summary);
-}
-
-Part ExactScores::whole() const {
-  Part all;
-  all.normal = lay_out(normal_, 0, kBuckets - 1);
-  all.anomalous = lay_out(anomalous_, 0, kBuckets - 1);
-  all.areas.reset(new uint32_t[all.anomalous.size()]);
-  std::vector<uint64_t> next(kBuckets);
-  for (const bool anomalous : {false, true}) {
-    const Places& to = anomalous ? all.anomalous : all.normal;
-    for (size_t i = 0; i < to.buckets.size(); ++i) next[to.buckets[i]] = to.starts[i];
-    for (const auto& part : parts_) {
-      const Places& from = anomalous ? part->anomalous : part->normal;
-      for (size_t i = 0; i < from.buckets.size(); ++i) {
-        uint64_t& at = next[from.buckets[i]];
-        const uint64_t begin = from.starts[i], end = from.starts[i + 1];
-        std::copy(from.places.get() + begin, from.places.get() + end, to.places.get() + at);
-        if (anomalous)
-          std::copy(part->areas.get() + begin, part->areas.get() + end, all.areas.get() + at);
-        at += end - begin;
-      }
-    }
-  }
-  return all;
 }
 
 Ranking ExactScores::rank(const Question& question, int threads) const {

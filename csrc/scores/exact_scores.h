@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
-#include "buckets.h"
 #include "ranking.h"
 #include "summary.h"
+#include "survey.h"
 
 namespace invad::scores {
 
@@ -19,8 +19,8 @@ class BorrowedScores {
 
   const Summary& summary() const { return summary_; }
   MapSummary maps() const;
-  // Holds `share` of the pixels' own bytes at a time; the less, the more often they are read.
-  Ranking rank(const Question& question, double share) const;
+  // Holds places of about `limit` bytes at a time; the less, the more often the pixels are read.
+  Ranking rank(const Question& question, double limit) const;
 
  private:
   struct Chunk {
@@ -43,15 +43,17 @@ class ExactScores {
   // What another process sent: its whole() and summary().
   void add_part(std::shared_ptr<const Part> part, const Summary& summary);
   // All parts as one.
-  Part whole() const;
+  std::shared_ptr<const Part> whole() const { return joined(parts_); }
 
   const Summary& summary() const { return summary_; }
   Ranking rank(const Question& question, int threads) const;
 
  private:
-  void count(const Part& part);
+  void keep(const Parts& parts);
 
+  // The last `small_` of them are of few pixels each: they are joined before they become many.
   Parts parts_;
+  size_t small_ = 0;
   Summary summary_;
   std::vector<uint64_t> normal_, anomalous_;
 };

@@ -88,37 +88,58 @@ void define_summary(py::class_<Class>& type) {
                              [](const Class& s) { return score_of(s.summary().highest_key); });
 }
 
-py::dict to_arrays(const Places& places) {
-  return py::dict("buckets"_a = to_array(places.buckets.data(), places.buckets.size()),
-                  "starts"_a = to_array(places.starts.data(), places.starts.size()),
-                  "places"_a = to_array(places.places.get(), places.size()));
+py::dict to_arrays(const Places& from) {
+  std::vector<uint64_t> sizes;
+  Array<uint16_t> places(from.size());
+  uint16_t* to = places.mutable_data();
+  for (size_t i = 0; i < from.buckets.size(); ++i) {
+    sizes.push_back(from.ends[i] - from.begins[i]);
+    to = std::copy(from.places.get() + from.begins[i], from.places.get() + from.ends[i], to);
+  }
+  return py::dict("buckets"_a = to_array(from.buckets.data(), from.buckets.size()),
+                  "sizes"_a = to_array(sizes.data(), sizes.size()), "places"_a = places);
 }
 
 Places places_from(const py::dict& arrays) {
   const auto buckets = arrays["buckets"].cast<Array<uint32_t>>();
-  const auto starts = arrays["starts"].cast<Array<uint64_t>>();
+  const auto sizes = arrays["sizes"].cast<Array<uint64_t>>();
   const auto values = arrays["places"].cast<Array<uint16_t>>();
-  Places places;
-  places.buckets.assign(buckets.data(), buckets.data() + buckets.size());
-  places.starts.assign(starts.data(), starts.data() + starts.size());
-  const bool rising = std::is_sorted(places.buckets.begin(), places.buckets.end()) &&
-                      std::is_sorted(places.starts.begin(), places.starts.end());
-  if (places.starts.size() != places.buckets.size() + 1 || !rising || places.starts.front() != 0 ||
-      places.size() != static_cast<uint64_t>(values.size()) ||
-      (!places.buckets.empty() && places.buckets.back() >= kBuckets))
+  std::vector<uint64_t> counts(kBuckets);
+  uint64_t total = 0;
+  bool valid = buckets.size() == sizes.size();
+  for (py::ssize_t i = 0; valid && i < buckets.size(); ++i) {
+    const uint32_t bucket = buckets.data()[i];
+    const uint64_t size = sizes.data()[i];
+    valid = bucket < kBuckets && (i == 0 || buckets.data()[i - 1] < bucket) && size > 0 &&
+            size <= static_cast<uint64_t>(values.size()) - total;
+    if (!valid) break;
+    counts[bucket] = size;
+    total += size;
+  }
+  if (!valid || total != static_cast<uint64_t>(values.size()))
     throw std::invalid_argument("this is not the state of exact scores");
-  places.places.reset(new uint16_t[places.size()]);
-  std::copy(values.data(), values.data() + values.size(), places.places.get());
-  return places;
+  Places to = Places::of(counts, 0, kBuckets - 1);
+  const uint16_t* from = values.data();
+  for (size_t i = 0; i < to.buckets.size(); ++i) {
+    const uint64_t size = to.ends[i] - to.begins[i];
+    std::copy(from, from + size, to.places.get() + to.begins[i]);
+    from += size;
+  }
+  return to;
 }
 
 py::dict exact_state(const ExactScores& scores) {
-  const Part part = scores.whole();
+  const auto part = scores.whole();
+  const Places& anomalous = part->anomalous;
   const Summary& summary = scores.summary();
-  return py::dict("normal"_a = to_arrays(part.normal), "anomalous"_a = to_arrays(part.anomalous),
-                  "areas"_a = to_array(part.areas.get(), part.anomalous.size()),
-                  "regions"_a = summary.regions, "low"_a = score_of(summary.lowest_key),
-                  "high"_a = score_of(summary.highest_key));
+  Array<uint32_t> areas(anomalous.size());
+  uint32_t* to = areas.mutable_data();
+  for (size_t i = 0; i < anomalous.buckets.size(); ++i)
+    to = std::copy(part->areas.get() + anomalous.begins[i], part->areas.get() + anomalous.ends[i],
+                   to);
+  return py::dict("normal"_a = to_arrays(part->normal), "anomalous"_a = to_arrays(anomalous),
+                  "areas"_a = areas, "regions"_a = summary.regions,
+                  "low"_a = score_of(summary.lowest_key), "high"_a = score_of(summary.highest_key));
 }
 
 void add_exact_state(ExactScores& scores, const py::dict& state) {
@@ -130,8 +151,13 @@ void add_exact_state(ExactScores& scores, const py::dict& state) {
                                     [](uint32_t area) { return area > 0; });
   if (static_cast<uint64_t>(areas.size()) != part->anomalous.size() || !positive)
     throw std::invalid_argument("this is not the state of exact scores");
-  part->areas.reset(new uint32_t[part->anomalous.size()]);
-  std::copy(areas.data(), areas.data() + areas.size(), part->areas.get());
+  part->allocate_areas();
+  const uint32_t* from = areas.data();
+  for (size_t i = 0; i < part->anomalous.buckets.size(); ++i) {
+    const uint64_t begin = part->anomalous.begins[i], size = part->anomalous.ends[i] - begin;
+    std::copy(from, from + size, part->areas.get() + begin);
+    from += size;
+  }
   Summary summary{
       part->normal.size(), part->anomalous.size(), state["regions"].cast<int64_t>(), ~0u, 0, true};
   if (summary.normal + summary.anomalous > 0) {
@@ -249,9 +275,7 @@ PYBIND11_MODULE(_scores, module) {
   define_summary(borrowed);
 
   py::class_<ExactScores> exact(module, "ExactScores");
-  exact.def(py::init<>())
-      .def("state", &exact_state)
-      .def("add_state", &add_exact_state, "state"_a);
+  exact.def(py::init<>()).def("state", &exact_state).def("add_state", &add_exact_state, "state"_a);
   define_add(exact);
   define_rank<int>(exact);
   define_summary(exact);

@@ -7,6 +7,7 @@
 
 #include "float_key.h"
 #include "threads.h"
+#include "wide.h"
 
 namespace invad::scores {
 namespace {
@@ -65,10 +66,10 @@ class Segments {
       size_t& at = cursors_[i];
       while (at > 0 && from.buckets[at - 1] > bucket) --at;
       if (at == 0 || from.buckets[at - 1] != bucket) continue;
-      const uint64_t start = from.starts[at - 1];
-      found_.push_back({from.places.get() + start,
-                        anomalous_ ? parts_[i]->areas.get() + start : nullptr,
-                        from.starts[at] - start});
+      const uint64_t begin = from.begins[at - 1];
+      found_.push_back({from.places.get() + begin,
+                        anomalous_ ? parts_[i]->areas.get() + begin : nullptr,
+                        from.ends[at - 1] - begin});
     }
     return found_;
   }
@@ -82,10 +83,19 @@ class Segments {
   std::vector<Segment> found_;
 };
 
-// Places are looked through in blocks of so many.
-constexpr uint32_t kBlock = 16;
+// Places are looked through in words of so many: a word of the bitmap of anomalous places.
+constexpr uint32_t kWord = 64;
 
-// One thread's tables, empty between two buckets.
+// table: kPlaces; sums: of each word.
+INVAD_WIDE void sum_words(const uint32_t* table, uint32_t* sums) {
+  for (uint32_t word = 0; word < kPlaces / kWord; ++word) {
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < kWord; ++i) sum += table[word * kWord + i];
+    sums[word] = sum;
+  }
+}
+
+// Ranks one bucket after another; its tables are empty between two.
 class BucketRanker {
  public:
   BucketRanker(const Parts& parts, const Counts& total, const RegionWeights& weights,
@@ -96,113 +106,106 @@ class BucketRanker {
         weights_(weights),
         question_(question),
         normal_(kPlaces),
+        sums_(kPlaces / kWord),
         anomalous_(kPlaces),
-        weight_(kPlaces) {}
+        weight_(kPlaces),
+        occupied_(kPlaces / kWord) {}
 
   void rank(Task& task, Ranking& ranking) {
-    const auto& normal = normal_segments_.of(task.bucket);
-    const auto& anomalous = anomalous_segments_.of(task.bucket);
-    for (const Segment& segment : normal)
-      for (uint64_t i = 0; i < segment.size; ++i) ++normal_[segment.places[i]];
-    for (const Segment& segment : anomalous) {
-      for (uint64_t i = 0; i < segment.size; ++i) {
-        ++anomalous_[segment.places[i]];
-        weight_[segment.places[i]] += weights_.of(segment.areas[i]);
-      }
-    }
-    if (!anomalous.empty()) walk(task);
-    answer(task, ranking);
-    clear(normal, normal_);
-    clear(anomalous, anomalous_);
-    clear(anomalous, weight_);
-  }
-
- private:
-  void walk(Task& task) {
-    Counts above = task.above;
-    BucketResult& result = task.result;
+    count(task.bucket);
+    result_ = {};
+    bucket_ = task.bucket;
+    place_ = kPlaces;
+    above_ = task.above;
+    flat_from_ = above_.normal;
     OverlapArea area{question_.false_positive_limit};
-    uint64_t flat_from = above.normal;
-    for (uint32_t block = kPlaces; block > 0; block -= kBlock) {
-      const uint32_t* normal = normal_.data() + block - kBlock;
-      const uint32_t* anomalous = anomalous_.data() + block - kBlock;
-      uint32_t normal_here = 0, any_anomalous = 0;
-      for (uint32_t i = 0; i < kBlock; ++i) {
-        normal_here += normal[i];
-        any_anomalous |= anomalous[i];
-      }
-      if (!any_anomalous) {
-        above.normal += normal_here;
-        continue;
-      }
-      for (uint32_t i = kBlock; i-- > 0;) {
-        const uint64_t tied = normal[i], own = anomalous[i];
-        if (own == 0) {
-          above.normal += tied;
-          continue;
-        }
-        const uint64_t weight = weight_[block - kBlock + i];
-        area.flat(flat_from, above.normal, above.weight);
-        area.rising(above.normal, above.normal + tied, above.weight, above.weight + weight);
-        above.anomalous += own;
-        above.normal += tied;
-        above.weight += weight;
-        flat_from = above.normal;
-        const unsigned __int128 below_twice = 2 * (total_.normal - above.normal) + tied;
-        result.wins_twice += own * below_twice;
-        const double hits = static_cast<double>(above.anomalous);
-        const double called = static_cast<double>(above.anomalous + above.normal);
-        result.precision += static_cast<double>(own) * (hits / called);
-        const double f1 = 2 * hits / (called + static_cast<double>(total_.anomalous));
-        if (f1 > result.best_f1) {
-          result.best_f1 = f1;
-          result.best_f1_key = task.bucket << 16 | (block - kBlock + i);
-        }
-      }
-    }
-    area.flat(flat_from, above.normal, above.weight);
-    result.overlap_area = area.sum;
-  }
-
-  // Boundaries and ranks of the bucket, from the highest down.
-  void answer(const Task& task, Ranking& ranking) const {
-    Counts above = task.above;
-    uint32_t place = kPlaces;
     for (size_t i = task.boundary_end; i-- > task.boundary_begin;) {
-      const uint32_t end = place_of(question_.boundaries[i]) + 1u;
-      for (; place > end; --place) {
-        above.normal += normal_[place - 1];
-        above.anomalous += anomalous_[place - 1];
-        above.weight += weight_[place - 1];
-      }
-      ranking.above[i] = above;
+      descend(place_of(question_.boundaries[i]) + 1u, area);
+      ranking.above[i] = above_;
     }
+    descend(0, area);
+    if (above_.anomalous > task.above.anomalous)
+      area.flat(flat_from_, above_.normal, above_.weight);
+    result_.overlap_area = area.sum;
+    task.result = result_;
     uint64_t seen = task.above.normal;
-    place = kPlaces;
+    uint32_t place = kPlaces;
     for (size_t i = task.rank_begin; i < task.rank_end; ++i) {
       while (seen <= question_.normal_ranks[i]) seen += normal_[--place];
       ranking.normal_keys[i] = task.bucket << 16 | place;
     }
+    std::fill(normal_.begin(), normal_.end(), 0);
   }
 
-  template <typename T>
-  static void clear(const std::vector<Segment>& segments, std::vector<T>& table) {
-    uint64_t touched = 0;
-    for (const Segment& segment : segments) touched += segment.size;
-    if (touched > kPlaces / 16) {
-      std::fill(table.begin(), table.end(), T{0});
-      return;
+ private:
+  void count(uint32_t bucket) {
+    for (const Segment& segment : normal_segments_.of(bucket))
+      for (uint64_t i = 0; i < segment.size; ++i) ++normal_[segment.places[i]];
+    sum_words(normal_.data(), sums_.data());
+    for (const Segment& segment : anomalous_segments_.of(bucket)) {
+      for (uint64_t i = 0; i < segment.size; ++i) {
+        const uint16_t place = segment.places[i];
+        ++anomalous_[place];
+        weight_[place] += weights_.of(segment.areas[i]);
+        occupied_[place / kWord] |= uint64_t{1} << (place % kWord);
+      }
     }
-    for (const Segment& segment : segments)
-      for (uint64_t i = 0; i < segment.size; ++i) table[segment.places[i]] = 0;
+  }
+
+  // Goes on down to place `end`, included.
+  void descend(uint32_t end, OverlapArea& area) {
+    while (place_ > end) {
+      const uint32_t word = (place_ - 1) / kWord, begin = std::max(end, word * kWord);
+      if (occupied_[word] == 0 && place_ - begin == kWord) {
+        above_.normal += sums_[word];
+        place_ = begin;
+        continue;
+      }
+      for (const uint64_t bits = occupied_[word]; place_ > begin;) {
+        --place_;
+        if (bits >> (place_ % kWord) & 1)
+          anomalous_place(area);
+        else
+          above_.normal += normal_[place_];
+      }
+      if (begin == word * kWord) occupied_[word] = 0;
+    }
+  }
+
+  // One score of anomalous pixels, and of the normal ones that tie with them.
+  void anomalous_place(OverlapArea& area) {
+    const uint64_t own = std::exchange(anomalous_[place_], 0);
+    const uint64_t weight = std::exchange(weight_[place_], 0), tied = normal_[place_];
+    area.flat(flat_from_, above_.normal, above_.weight);
+    area.rising(above_.normal, above_.normal + tied, above_.weight, above_.weight + weight);
+    above_.anomalous += own;
+    above_.normal += tied;
+    above_.weight += weight;
+    flat_from_ = above_.normal;
+    const unsigned __int128 below_twice = 2 * (total_.normal - above_.normal) + tied;
+    result_.wins_twice += own * below_twice;
+    const double hits = static_cast<double>(above_.anomalous);
+    const double called = static_cast<double>(above_.anomalous + above_.normal);
+    result_.precision += static_cast<double>(own) * (hits / called);
+    const double f1 = 2 * hits / (called + static_cast<double>(total_.anomalous));
+    if (f1 > result_.best_f1) {
+      result_.best_f1 = f1;
+      result_.best_f1_key = bucket_ << 16 | place_;
+    }
   }
 
   Segments normal_segments_, anomalous_segments_;
   const Counts& total_;
   const RegionWeights& weights_;
   const Question& question_;
-  std::vector<uint32_t> normal_, anomalous_;
-  std::vector<uint64_t> weight_;
+  std::vector<uint32_t> normal_, sums_, anomalous_;
+  std::vector<uint64_t> weight_, occupied_;
+
+  // Where the walk through a bucket is.
+  BucketResult result_;
+  uint32_t bucket_ = 0, place_ = 0;
+  Counts above_;
+  uint64_t flat_from_ = 0;
 };
 
 }  // namespace

@@ -4,10 +4,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "buckets.h"
+#include "places.h"
 
 namespace invad::scores {
 
@@ -43,8 +42,6 @@ struct Question {
   std::vector<uint64_t> normal_ranks;  // rising: which normal pixel, 0 the highest; below total
   double false_positive_limit = 0;     // pixels, not a rate
 };
-
-using Parts = std::vector<std::shared_ptr<const Part>>;
 
 // Ranks bucket by bucket from the highest; each call takes the next lower buckets.
 class Ranker {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "buckets.h"
+#include "survey.h"
 
 namespace invad::scores {
 

@@ -15,8 +15,9 @@ from invad_fast.metrics.numpy_cells import NumpyCells
 from invad_fast.metrics.numpy_scores import NumpyScores
 from invad_fast.metrics.pixel_scores import Held, HeldScores, PixelScores
 
-# Beside the maps, the native engine holds at most this share of their bytes at a time.
-WORKING_SHARE = 0.25
+# Beside the maps, the native engine holds at most this share of their bytes at a time, or so many
+# bytes: the less, the more often it reads the maps.
+WORKING_SHARE, WORKING_BYTES = 0.28, 32 << 20
 
 
 def borrow(
@@ -35,7 +36,8 @@ def borrow(
     if not borrowed.finite:
         raise ValueError("scores that are not finite")
     maxima, anomalous = borrowed.maps()
-    return NativeScores(borrowed, lambda *a: borrowed.rank(*a, WORKING_SHARE)), maxima, anomalous
+    limit = max(WORKING_SHARE * maps.nbytes, WORKING_BYTES)
+    return NativeScores(borrowed, lambda *a: borrowed.rank(*a, limit)), maxima, anomalous
 
 
 def hold() -> HeldScores:

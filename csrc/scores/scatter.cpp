@@ -1,0 +1,142 @@
+// A place at a time would touch a line of memory each: lines are gathered in a cache and written
+// whole.
+#include "scatter.h"
+
+#include <algorithm>
+#include <cstring>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "float_key.h"
+#include "key_blocks.h"
+#include "threads.h"
+
+namespace invad::scores {
+namespace {
+
+void write_line(const uint16_t* from, uint16_t* to) {
+#ifdef __SSE2__
+  // Past the caches: the line is not read before it is written, and not needed soon.
+  for (int i = 0; i < 4; ++i)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to) + i,
+                     _mm_load_si128(reinterpret_cast<const __m128i*>(from) + i));
+#else
+  std::memcpy(to, from, kLine * sizeof(uint16_t));
+#endif
+}
+
+// Writes one thread's normal places, which belong to buckets first .. last.
+class LineWriter {
+ public:
+  LineWriter(Places& to, uint32_t first, uint32_t last)
+      : to_(to),
+        first_(first),
+        span_(last - first),
+        next_(span_ + 2),
+        lines_(place_memory((span_ + uint64_t{2}) * kLine)) {
+    for (size_t i = 0; i < to.buckets.size(); ++i)
+      next_[to.buckets[i] - first] = static_cast<uint32_t>(to.begins[i]);
+  }
+
+  bool holds(uint32_t key) const { return bucket_of(key) - first_ <= span_; }
+
+  void put(uint32_t key) { put<true>(bucket_of(key) - first_, key); }
+
+  // No branch a pixel: what is not held goes to a line that is never written.
+  void put_if_held(uint32_t key) { put<false>(std::min(bucket_of(key) - first_, span_ + 1), key); }
+
+  // Lines that are not full.
+  void finish() {
+    for (size_t i = 0; i < to_.buckets.size(); ++i) {
+      const uint64_t begin = std::max(to_.begins[i], to_.ends[i] / kLine * kLine);
+      const uint16_t* line = lines_.get() + (to_.buckets[i] - first_) * kLine;
+      std::copy(line, line + (to_.ends[i] - begin), to_.places.get() + begin);
+    }
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+  }
+
+ private:
+  template <bool kHeld>
+  void put(uint32_t bucket, uint32_t key) {
+    const uint32_t at = next_[bucket];
+    next_[bucket] += kHeld || bucket <= span_;
+    uint16_t* line = lines_.get() + bucket * kLine;
+    line[at % kLine] = place_of(key);
+    if (at % kLine == kLine - 1) write_line(line, to_.places.get() + (at - at % kLine));
+  }
+
+  Places& to_;
+  uint32_t first_, span_;
+  std::vector<uint32_t> next_;
+  Memory<uint16_t> lines_;
+};
+
+// Maps are smooth: most blocks lie wholly inside of a range of buckets or outside.
+void put_range(const float* scores, int64_t size, uint32_t first, uint32_t last,
+               LineWriter& writer) {
+  const auto if_held = [&](uint32_t key) { writer.put_if_held(key); };
+  int64_t i = 0;
+  for (; i + kBlock <= size; i += kBlock) {
+    const KeyRange range = range_of(scores + i, kBlock);
+    if (bucket_of(range.highest) < first || bucket_of(range.lowest) > last) continue;
+    if (writer.holds(range.highest) && writer.holds(range.lowest))
+      each_key(scores + i, kBlock, [&](uint32_t key) { writer.put(key); });
+    else
+      each_key(scores + i, kBlock, if_held);
+  }
+  each_key(scores + i, size - i, if_held);
+}
+
+std::shared_ptr<const Part> scatter_share(const Pixels& pixels, const ThreadSurvey& found,
+                                          uint32_t first, uint32_t last) {
+  const auto part = std::make_shared<Part>();
+  part->normal = Places::of(found.normal, first, last);
+  part->anomalous = Places::of(found.anomalous, first, last);
+  part->allocate_areas();
+  LineWriter writer(part->normal, first, last);
+  std::vector<uint64_t> next(part->anomalous.buckets.empty() ? 0 : kBuckets);
+  for (size_t i = 0; i < part->anomalous.buckets.size(); ++i)
+    next[part->anomalous.buckets[i]] = part->anomalous.begins[i];
+  const bool all = writer.holds(found.lowest_key) && writer.holds(found.highest_key);
+  const auto put_normal = [&](const float* scores, int64_t size) {
+    if (all)
+      each_key(scores, size, [&](uint32_t key) { writer.put(key); });
+    else
+      put_range(scores, size, first, last, writer);
+  };
+  size_t run = 0;
+  for (int64_t map = found.first_map; map < found.last_map; ++map) {
+    const float* scores = pixels.scores + map * pixels.map_size();
+    int64_t at = 0;
+    for (const size_t end = found.run_ends[map - found.first_map]; run < end; ++run) {
+      const AnomalousRun& anomalous = found.runs[run];
+      put_normal(scores + at, anomalous.begin - at);
+      for (at = anomalous.begin; at < anomalous.end; ++at) {
+        const uint32_t key = key_of(scores[at]);
+        if (!writer.holds(key)) continue;
+        const uint64_t to = next[bucket_of(key)]++;
+        part->anomalous.places[to] = place_of(key);
+        part->areas[to] = anomalous.area;
+      }
+    }
+    put_normal(scores + at, pixels.map_size() - at);
+  }
+  writer.finish();
+  return part;
+}
+
+}  // namespace
+
+Parts scatter(const Pixels& pixels, const Survey& survey, uint32_t first, uint32_t last) {
+  Parts parts(survey.threads.size());
+  in_threads(static_cast<int>(parts.size()), [&](int thread) {
+    parts[thread] = scatter_share(pixels, survey.threads[thread], first, last);
+  });
+  return parts;
+}
+
+}  // namespace invad::scores
