@@ -7,7 +7,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -43,6 +43,9 @@ def train(
     preset: Annotated[str, typer.Option(help="invad, invad-lite or rd.")] = "invad-lite",
     encoder: Annotated[
         str | None, typer.Option(help="Any timm encoder instead of the preset's.")
+    ] = None,
+    out_indices: Annotated[
+        str | None, typer.Option(help="Stages or blocks of the encoder; default 1,2,3.")
     ] = None,
     encoder_weights: Annotated[
         str, typer.Option(help="pretrained (timm's hub), a file or folder, or none (random).")
@@ -90,7 +93,9 @@ def train(
     options = TrainingOptions(**method_class(preset).recipe.complete(given))
     dataset = read_dataset(root)
     torch.manual_seed(seed)
-    changes = {"input_size": size} | ({"encoder": encoder} if encoder else {})
+    changes: dict[str, Any] = {"input_size": size} | ({"encoder": encoder} if encoder else {})
+    if out_indices:
+        changes["out_indices"] = _numbers("--out-indices", out_indices)
     weights = None if encoder_weights.lower() == "none" else encoder_weights
     model = create_model(preset, encoder_weights=weights, **changes)
     result = model.fit(
@@ -322,6 +327,13 @@ def print_figures(result: Evaluation) -> None:
         table.add_row(name, *(percent(figures[key]) for key in FIGURES))
     # A terminal narrower than the table would cut figures off: let it wrap instead.
     Console(width=max(out.width, 118)).print(table)
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise InputError(f"{option} takes numbers such as 3,7,11, not {text!r}") from None
 
 
 def _load(path: Path) -> Method:

@@ -77,6 +77,18 @@ def test_shipped_configurations(name: str) -> None:
         make_plan(config, Path("out"), Path("nowhere"))
 
 
+def test_the_documented_configuration_and_the_example(tmp_path: Path) -> None:
+    checkout = Path(__file__).resolve().parents[1]
+    (example,) = re.findall(
+        r"```yaml\n(.*?)```", (checkout / "docs/benchmark.md").read_text(), re.S
+    )
+    (tmp_path / "documented.yaml").write_text(example)
+    documented = read_configuration(tmp_path / "documented.yaml")
+    assert [m.name for m in documented.models] == ["invad-lite", "rd-a-class", "dinov2", "released"]
+    assert documented.models[2].out_indices == (3, 7, 11)
+    assert len(read_configuration(checkout / "examples" / "defects.yaml").models) == 4
+
+
 def test_every_mistake_names_its_key(tmp_path: Path) -> None:
     layouts.mvtec(tmp_path / "set")
 

@@ -69,6 +69,11 @@ def test_wheel_runs_outside_the_checkout(sdist: Path, tmp_path: Path) -> None:
     where = Path(run(python, "-c", code, cwd=tmp_path).strip())
     assert tmp_path in where.parents and (where.parent / "py.typed").is_file()
     assert (where.parent / "lib" / "invad_fast_cpu.so").is_file()
+    shipped = CHECKOUT / "invad_fast" / "benchmark" / "configs"
+    installed = where.parent / "benchmark" / "configs"
+    names = {path.name for path in shipped.glob("*.yaml")}
+    assert len(names) == 4 and {path.name for path in installed.iterdir()} == names
+    assert (where.parent / "benchmark" / "published.json").is_file()
     assert "bias_leaky_relu" in run(python.parent / "invad-fast", "doctor", cwd=tmp_path)
 
 

@@ -64,8 +64,8 @@ def seconds(run: Run, costs: Costs) -> float:
 
 def features_fit(run: Run) -> bool:
     """Whether training keeps the encoder's features, in half precision, or computes them anew."""
-    shapes = run.new_model(random_encoder=True).config.feature_shapes
-    size = len(run.dataset.train) * sum(math.prod(shape) for shape in shapes) * 2
+    numbers = sum(math.prod(shape) for shape in run.config.feature_shapes)
+    size = len(run.dataset.train) * numbers * 2
     return size <= run.model.feature_cache_gib * 2**30
 
 

@@ -66,6 +66,11 @@ class Run:
         return method_class(self.model.method).recipe.complete(given)
 
     @property
+    def config(self) -> FeatureConfig:
+        """The configuration of the model that is trained."""
+        return model_config(self.model)
+
+    @property
     def images_seen(self) -> int:
         """Training images in all epochs; incomplete batches are dropped."""
         batch = self.recipe["batch_size"]
@@ -138,7 +143,7 @@ def _runs(
 def _check_model(where: str, model: ModelSettings) -> None:
     try:
         choose_device(model.device)
-        config = _model_config(model)
+        config = model_config(model)
         weights = encoder_weights(model)
         if weights not in (None, PRETRAINED) and model.checkpoint is None:
             assert weights is not None and config.encoder is not None
@@ -162,7 +167,7 @@ def _check_run(run: Run) -> None:
 
 
 @functools.cache
-def _model_config(model: ModelSettings) -> FeatureConfig:
+def model_config(model: ModelSettings) -> FeatureConfig:
     """The configuration that the model will have; building it checks encoder and size."""
     changes = _config_changes(model)
     return RDConfig(**changes) if model.method == RD else preset(model.method, **changes)

@@ -111,6 +111,7 @@ def _trained(run: Run, show_progress: bool) -> tuple[Method, dict[str, Any]]:
     resumed = (folder / "checkpoint.pt").is_file()
     torch.manual_seed(run.seed)
     model = run.new_model()
+    started = time.monotonic()
     done = model.fit(
         run.dataset,
         run=folder,
@@ -126,7 +127,7 @@ def _trained(run: Run, show_progress: bool) -> tuple[Method, dict[str, Any]]:
     training = {
         "images": run.images_seen,
         # A resumed training's seconds are those of its last part.
-        "seconds": done.seconds,
+        "seconds": time.monotonic() - started,
         "images_per_second": done.images_per_second,
         "resumed": resumed,
         "loss": done.losses[-1],

@@ -53,17 +53,13 @@ def table_rows(models: Sequence[ModelResults], classes: bool) -> Iterator[tuple[
     """
     for model in models:
         name = model.settings.name
-        for line in model.classes if classes else ():
+        several = len(model.classes) > 1  # the mean of one class is that class
+        for line in model.classes if classes and several else ():
             yield f"{name}, {line.label}", _cells(line)
-        yield f"{name}, {_mean_label(model)}", _cells(model.mean)
+        yield f"{name}, {'mean' if several else model.classes[0].label}", _cells(model.mean)
         if model.published is not None and model.difference is not None:
             yield f"{name}, published", [_percent(model.published[k]) for k in HEADS]
             yield f"{name}, difference", [_percent(model.difference[k], "+") for k in HEADS]
-
-
-def _mean_label(model: ModelResults) -> str:
-    count = len(model.classes)
-    return "mean" if count > 1 else model.classes[0].label
 
 
 def _cells(line: Line) -> list[str]:
