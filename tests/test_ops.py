@@ -116,6 +116,8 @@ def opcheck_samples(op: str) -> list[tuple]:
     maps = [torch.randn(2, 3, 4, 5), torch.randn(2, 6, 2, 3)]
     return {
         "anomaly_score": [([maps[0][:, 0], maps[1][:, 0]], [7, 8], 1.5)],
+        "connected_regions": [(maps[0][:, 0] > 0,)],
+        "score_histogram": [(maps[0][:, 0], (maps[0][:, 0] > 0).int(), torch.tensor([0.0, 1.0]))],
         "cosine_map": [(maps, maps, True), (maps, maps, False)],
         "bias_leaky_relu": [
             (x, torch.randn(3, requires_grad=True)),

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "float_key.h"
+#include "region_unit.h"
 #include "scatter.h"
 
 namespace invad::scores {
@@ -42,7 +43,7 @@ class BucketCells {
       for (uint64_t i = part_.anomalous.begins[anomalous]; i < end; ++i) {
         Cell& cell = at(part_.anomalous.places[i]);
         ++cell.anomalous;
-        cell.weight += (kRegionUnit + part_.areas[i] / 2) / part_.areas[i];
+        cell.weight += region_weight(part_.areas[i]);
       }
     }
     for (uint32_t word = 0; word < occupied_.size(); ++word) {

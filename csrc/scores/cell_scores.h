@@ -12,13 +12,9 @@
 
 namespace invad::scores {
 
-// A region's weight, shared by its pixels: 1 / area in units of 2^-38. Their sum over 2^25 regions
-// fits 64 bits; a region's own differs from 1 by no more than its area x 2^-39.
-constexpr uint64_t kRegionUnit = uint64_t{1} << 38;
-
 struct Cell {
-  uint32_t key;  // the first of the cell's keys
-  uint64_t normal, anomalous, weight;
+  uint32_t key;                        // the first of the cell's keys
+  uint64_t normal, anomalous, weight;  // the last: region_unit.h
 };
 
 class CellScores {

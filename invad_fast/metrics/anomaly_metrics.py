@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from invad_fast.errors import InputError
@@ -97,6 +98,33 @@ class AnomalyMetrics:
         if self._has_masks:
             figures |= pixel_figures(self._ranked(), self.protocol)
         return complete(figures)
+
+    def pixel_threshold(self, false_positive_rate: float | None = None) -> float:
+        """A score from which on pixels are to be called anomalous.
+
+        Args:
+            false_positive_rate: the least threshold that calls no larger share of the normal
+                pixels anomalous; None for the threshold with the largest F1. In streaming mode it
+                may be higher than need be by a cell's width, some 1e-4 of itself.
+
+        Returns:
+            Not a number where there are no normal pixels, or for F1 no anomalous ones.
+        """
+        pixels = self._ranked()
+        if not pixels.normal:
+            return float("nan")
+        ranks = np.empty(0, np.int64)
+        if false_positive_rate is not None:
+            if not 0 <= false_positive_rate <= 1:
+                raise InputError(f"a false-positive rate lies in [0, 1], not {false_positive_rate}")
+            allowed = int(false_positive_rate * pixels.normal)
+            if allowed == pixels.normal:
+                return pixels.low
+            ranks = np.array([allowed])
+        ranking = pixels.ranking(np.empty(0, np.float32), ranks)
+        if false_positive_rate is None:
+            return ranking.f1_score
+        return float(np.nextafter(ranking.normal_scores[0], np.float32(np.inf)))
 
     def merge(self, other: AnomalyMetrics) -> None:
         """Adds what another one has seen."""

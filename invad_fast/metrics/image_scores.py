@@ -12,6 +12,9 @@ from invad_fast.metrics.cell_scores import RankedCells
 from invad_fast.metrics.engines import cells
 from invad_fast.metrics.ranking import auroc, average_precision, f1_max, rank
 
+# Cells of image scores in streaming mode.
+IMAGE_CELLS = 1 << 16
+
 
 def image_scores(maps: np.ndarray, pooling: int | None = None) -> np.ndarray:
     """N×H×W → N: the maximum of each map, or of its stride-1 average over pooling×pooling."""
@@ -58,14 +61,14 @@ class HeldImageScores:
 
 
 class StreamedImageScores:
-    """Image scores in constant memory: exact up to 65,536 distinct ones of float32.
+    """Image scores in constant memory: exact up to IMAGE_CELLS distinct ones of float32.
 
     Args:
         rounded: whether rounding to float32 can make scores equal that are not.
     """
 
     def __init__(self, rounded: bool) -> None:
-        self._cells = cells(1 << 16)
+        self._cells = cells(IMAGE_CELLS)
         self._rounded = rounded
 
     def add(self, scores: np.ndarray, labels: np.ndarray) -> None:

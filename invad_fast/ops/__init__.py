@@ -3,9 +3,11 @@
 from invad_fast.ops.anomaly_score import anomaly_score
 from invad_fast.ops.bias_leaky_relu import bias_leaky_relu
 from invad_fast.ops.blur_upsample import blur_upsample
+from invad_fast.ops.connected_regions import connected_regions
 from invad_fast.ops.cosine_map import cosine_map
 from invad_fast.ops.dispatch import implementations, start, use_implementation
 from invad_fast.ops.normalize_modulate import normalize_modulate
+from invad_fast.ops.score_histogram import score_histogram
 from invad_fast.ops.style_modulation import style_modulation
 
 start()
@@ -14,9 +16,11 @@ __all__ = [
     "anomaly_score",
     "bias_leaky_relu",
     "blur_upsample",
+    "connected_regions",
     "cosine_map",
     "implementations",
     "normalize_modulate",
+    "score_histogram",
     "style_modulation",
     "use_implementation",
 ]
