@@ -17,7 +17,7 @@ from invad_fast.errors import InputError
 
 if TYPE_CHECKING:
     from invad_fast.evaluate import Evaluation
-    from invad_fast.method import Method
+    from invad_fast.method import Method, Predictor
 
 app = typer.Typer(
     help="Finds defects in products after training on good parts only (InvAD).",
@@ -33,6 +33,7 @@ Classes = Annotated[
     list[str] | None, typer.Option("--class", help="Only this class; may be repeated.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="Of the arithmetic: fp32, bf16 or fp16.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress display.")]
 
 
@@ -127,6 +128,7 @@ def evaluate(
         str | None, typer.Option(help="unified or per_scale; default: the method's own.")
     ] = None,
     pictures: Annotated[int, typer.Option(help="Pictures of each class.")] = 6,
+    precision: Precision = "fp32",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -135,7 +137,7 @@ def evaluate(
     from invad_fast.report import write_report
 
     result = evaluate_model(
-        _load(model),
+        _load_optimized(model, precision, device),
         root,
         output=output,
         classes=classes,
@@ -163,6 +165,7 @@ def predict(
         str | None, typer.Option("--class", help="The product, for its own threshold.")
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
+    precision: Precision = "fp32",
     device: Device = "auto",
 ) -> None:
     """Prints one JSON line for each image: score, threshold, verdict, files."""
@@ -170,7 +173,7 @@ def predict(
 
     files = find_images(images)
     rows = predict_files(
-        _load(model),
+        _load_optimized(model, precision, device),
         files,
         output=output,
         class_name=class_name,
@@ -340,6 +343,18 @@ def _load(path: Path) -> Method:
     from invad_fast.methods import load_model
 
     return load_model(path)
+
+
+def _load_optimized(path: Path, precision: str, device: str) -> Predictor:
+    """The inference form of what has one."""
+    from invad_fast.model import InvAD
+
+    model = _load(path)
+    if isinstance(model, InvAD):
+        return model.optimize(precision, device)
+    if precision != "fp32":
+        raise InputError(f"{path} is no InvAD: it runs in fp32 only")
+    return model
 
 
 def main() -> None:

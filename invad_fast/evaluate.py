@@ -30,7 +30,7 @@ from invad_fast.pictures import panel, score_histogram
 from invad_fast.progress import track
 
 if TYPE_CHECKING:
-    from invad_fast.method import Method
+    from invad_fast.method import Predictor
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Evaluation:
 
 
 def evaluate_model(
-    model: Method,
+    model: Predictor,
     root: str | Path | Dataset,
     *,
     output: str | Path | None = None,
@@ -132,14 +132,14 @@ def _class_result(model, name, records, maps, protocol, pooling) -> ClassResult:
     return ClassResult(figures, scores, labels, threshold)
 
 
-def picture_scale(model: Method) -> float:
+def picture_scale(model: Predictor) -> float:
     """The score drawn in the brightest colour: the same for every picture of a model."""
     threshold = model.threshold()
     return 1.0 if threshold is None else 2 * threshold
 
 
 def _draw(
-    model: Method, name: str, records: list[Record], maps: np.ndarray, folder: Path, count: int
+    model: Predictor, name: str, records: list[Record], maps: np.ndarray, folder: Path, count: int
 ) -> list[Path]:
     """Pictures of anomalous images from the lowest score to the highest."""
     anomalous = sorted(
@@ -185,7 +185,7 @@ def _write(result: Evaluation, folder: Path, protocol: str, pooling: int | None)
 
 
 def good_scores(
-    model: Method, records: Sequence[Record], device: str = "auto", show_progress: bool = True
+    model: Predictor, records: Sequence[Record], device: str = "auto", show_progress: bool = True
 ) -> torch.Tensor:
     """Image scores of good parts, for `invad_fast.calibrate.calibrate`: N."""
     chosen = choose_device(device)

@@ -80,8 +80,8 @@ class Recipe:
         return {"learning_rate": self.learning_rate * scale, **filled}
 
 
-class Method(nn.Module):
-    """A network over a frozen encoder's features; subclasses reconstruct them.
+class Predictor(nn.Module):
+    """A network over a frozen encoder's features, as far as predictions need it.
 
     Attributes:
         config: the frozen configuration.
@@ -89,35 +89,11 @@ class Method(nn.Module):
         thresholds: class name → score above which a part is anomalous; "*" for any class.
     """
 
-    method: ClassVar[str]  # its name in model files and on the command line
-    map_mode: ClassVar[str]  # the anomaly map it was published with
-    recipe: ClassVar[Recipe]
-    config_type: ClassVar[type[FeatureConfig]]
-
-    def __init__(self, config: FeatureConfig, encoder_weights: str | Path | None) -> None:
-        if config.encoder is not None and encoder_weights is None:
-            warn_random(config.encoder)
-        self._build(config, encoder_weights)
-
-    def _build(self, config: Any, encoder_weights: str | Path | None) -> None:
-        """Makes all layers; subclasses add their own after the encoder."""
-        super().__init__()
-        self.config = config
-        self.classes: tuple[str, ...] = ()
-        self.thresholds: dict[str, float] = {}
-        self.encoder = None if config.encoder is None else Encoder(config, encoder_weights)
-
-    def reconstruct(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Features, finest first → reconstructions of the same shapes; differentiable."""
-        raise NotImplementedError
-
-    def loss(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
-        """What training lowers: a scalar in float32."""
-        raise NotImplementedError
-
-    def trained_parts(self) -> dict[str, nn.Module]:
-        """The parts that training changes, by name: all but the encoder."""
-        return {name: part for name, part in self.named_children() if name != "encoder"}
+    map_mode: str  # the anomaly map it was published with
+    config: Any
+    classes: tuple[str, ...]
+    thresholds: dict[str, float]
+    encoder: Encoder | None
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """N×3×H×W, ImageNet-normalised → (features, reconstructions), finest first."""
@@ -127,15 +103,13 @@ class Method(nn.Module):
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Images N×3×H×W → frozen features N×Cᵢ×Hᵢ×Wᵢ, finest first."""
-        if self.encoder is None:
-            raise InputError("a model with encoder=None takes features: call reconstruct(features)")
-        if images.dim() != 4 or tuple(images.shape[1:]) != (3, *self.config.input_size):
-            height, width = self.config.input_size
-            raise InputError(
-                f"this model takes images N×3×{height}×{width}, not {tuple(images.shape)}: "
-                "resize them (invad_fast.data.load_image does)"
-            )
+        self._check_images(images)
+        assert self.encoder is not None  # else it was refused
         return self.encoder(images)
+
+    def reconstruct(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Features, finest first → reconstructions of the same shapes."""
+        raise NotImplementedError
 
     def predict(
         self,
@@ -154,17 +128,63 @@ class Method(nn.Module):
         self.eval()
         try:
             with torch.inference_mode():
-                features, reconstructions = self(images)
-                maps, score = map_and_score(
-                    features, reconstructions, self.config.input_size, mode or self.map_mode, sigma
-                )
+                maps, score = self._map_and_score(images, mode or self.map_mode, sigma)
         finally:
             self.train(training)
         return Prediction(score, maps, self.threshold(class_name))
 
+    def _map_and_score(self, images: Tensor, mode: str, sigma: float) -> tuple[Tensor, Tensor]:
+        features, reconstructions = self(images)
+        return map_and_score(features, reconstructions, self.config.input_size, mode, sigma)
+
     def threshold(self, class_name: str | None = None) -> float | None:
         """The threshold of a class; that of any class where it has none; None uncalibrated."""
         return self.thresholds.get(class_name or ALL_CLASSES, self.thresholds.get(ALL_CLASSES))
+
+    def _check_images(self, images: Tensor) -> None:
+        if self.encoder is None:
+            raise InputError("a model with encoder=None takes features: call reconstruct(features)")
+        if images.dim() != 4 or tuple(images.shape[1:]) != (3, *self.config.input_size):
+            height, width = self.config.input_size
+            raise InputError(
+                f"this model takes images N×3×{height}×{width}, not {tuple(images.shape)}: "
+                "resize them (invad_fast.data.load_image does)"
+            )
+
+    def _check_features(self, features: Sequence[Tensor]) -> None:
+        expected = self.config.feature_shapes
+        given = [tuple(f.shape[1:]) for f in features]
+        if given != expected:
+            raise InputError(f"this model takes features of shapes {expected}, not {given}")
+
+
+class Method(Predictor):
+    """A network that is trained, saved and loaded; subclasses reconstruct the features."""
+
+    method: ClassVar[str]  # its name in model files and on the command line
+    recipe: ClassVar[Recipe]
+    config_type: ClassVar[type[FeatureConfig]]
+
+    def __init__(self, config: FeatureConfig, encoder_weights: str | Path | None) -> None:
+        if config.encoder is not None and encoder_weights is None:
+            warn_random(config.encoder)
+        self._build(config, encoder_weights)
+
+    def _build(self, config: Any, encoder_weights: str | Path | None) -> None:
+        """Makes all layers; subclasses add their own after the encoder."""
+        super().__init__()
+        self.config = config
+        self.classes = ()
+        self.thresholds = {}
+        self.encoder = None if config.encoder is None else Encoder(config, encoder_weights)
+
+    def loss(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
+        """What training lowers: a scalar in float32."""
+        raise NotImplementedError
+
+    def trained_parts(self) -> dict[str, nn.Module]:
+        """The parts that training changes, by name: all but the encoder."""
+        return {name: part for name, part in self.named_children() if name != "encoder"}
 
     def fit(self, root: str | Path | Dataset, **options: Any) -> TrainingResult:
         """Trains on the good parts below ``root``; see :func:`invad_fast.train.train`."""
@@ -187,9 +207,3 @@ class Method(nn.Module):
         from invad_fast.model_file import load
 
         return load(cls, Path(path))
-
-    def _check_features(self, features: Sequence[Tensor]) -> None:
-        expected = self.config.feature_shapes
-        given = [tuple(f.shape[1:]) for f in features]
-        if given != expected:
-            raise InputError(f"this model takes features of shapes {expected}, not {given}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from invad_fast.encoder import PRETRAINED
 from invad_fast.errors import InputError
 from invad_fast.fuser import Fuser
 from invad_fast.method import Method, Recipe
+
+if TYPE_CHECKING:
+    from invad_fast.inference import OptimizedInvAD
 
 
 class InvAD(Method):
@@ -65,6 +68,20 @@ class InvAD(Method):
     def loss(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
         """:func:`reconstruction_loss` with the configuration's weight."""
         return reconstruction_loss(features, reconstructions, self.config.loss_weight)
+
+    def optimize(
+        self, precision: str = "fp32", device: str = "auto", cuda_graph: bool = True
+    ) -> OptimizedInvAD:
+        """A faster copy for predictions: weights folded, ops fused; see ``invad_fast.inference``.
+
+        Args:
+            precision: "fp32" (equal to this model to rounding), "bf16" or "fp16".
+            device: "auto", "cpu" or "cuda".
+            cuda_graph: on CUDA, run a captured graph for every shape of images.
+        """
+        from invad_fast.inference import OptimizedInvAD
+
+        return OptimizedInvAD(self, precision, device, cuda_graph)
 
     def load_reference(self, source: dict[str, Tensor] | str | Path) -> InvAD:
         """Loads an authors' checkpoint; see :func:`invad_fast.reference_checkpoint`."""

@@ -18,7 +18,7 @@ from invad_fast.evaluate import picture_scale
 from invad_fast.pictures import FOUND_COLOUR, colour_map, contour, overlay
 
 if TYPE_CHECKING:
-    from invad_fast.method import Method
+    from invad_fast.method import Predictor
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -38,7 +38,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def predict_files(
-    model: Method,
+    model: Predictor,
     images: Sequence[Path],
     *,
     output: Path | None = None,
