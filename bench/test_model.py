@@ -20,7 +20,7 @@ from torch import Tensor
 from invad_fast import InvAD
 from invad_fast.device import autocast
 from invad_fast.inference.convolution import Target
-from invad_fast.train import clip_gradients, make_optimizer, reconstruction_loss
+from invad_fast.train import clip_gradients, make_optimizer
 
 MODELS = ("invad", "invad-lite")
 ROUNDS = Rounds(seconds=3.0, least=2, most=50)
@@ -131,10 +131,10 @@ def test_training_step(benchmark, name: str, form: Callable) -> None:
 
     def step() -> float:
         outputs = computed.reconstruct(features)
-        loss = reconstruction_loss(features, outputs, trained.config.loss_weight)
+        loss = trained.loss(features, outputs)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        clip_gradients(trained)
+        clip_gradients(trained, trained.recipe.clip)
         optimizer.step()
         return loss.item()
 
@@ -149,4 +149,4 @@ def first_loss(name: str) -> float:
     untrained = model(name)
     with torch.no_grad():
         features, outputs = untrained(images(TRAINING_BATCH))
-        return reconstruction_loss(features, outputs, untrained.config.loss_weight).item()
+        return untrained.loss(features, outputs).item()

@@ -137,6 +137,16 @@ def opcheck_samples(op: str) -> list[tuple]:
                 1e-5,
             )
         ],
+        "winograd_conv": [
+            (torch.randn(2, 16, 5, 6), torch.randn(36, 1, 16, 64), torch.randn(64), None, 0.2),
+            (
+                torch.randn(1, 16, 4, 4),
+                torch.randn(36, 1, 16, 64),
+                torch.randn(64),
+                torch.randn(1, 64, 4, 4),
+                1.0,
+            ),
+        ],
         "blur_upsample": [(x, None, 1), (x, torch.randn(3, requires_grad=True), 2)],
         "normalize_modulate_backward": [
             (x.detach(), x.detach(), torch.randn(2, 6, 4, 5), torch.randn(2), torch.rand(2))

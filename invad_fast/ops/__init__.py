@@ -9,6 +9,7 @@ from invad_fast.ops.dispatch import implementations, start, use_implementation
 from invad_fast.ops.normalize_modulate import normalize_modulate
 from invad_fast.ops.score_histogram import score_histogram
 from invad_fast.ops.style_modulation import style_modulation
+from invad_fast.ops.winograd_conv import winograd_conv
 
 start()
 
@@ -23,4 +24,5 @@ __all__ = [
     "score_histogram",
     "style_modulation",
     "use_implementation",
+    "winograd_conv",
 ]

@@ -1,0 +1,165 @@
+// y = leaky_relu(conv3x3(x) + bias + plus, slope) by Winograd's minimal filtering F(4 x 4, 3 x 3):
+// 36 multiplications for each 4 x 4 tile of the output where the direct sum takes 144.
+//
+// x is cut into patches of 6 x 6 that overlap by two. Each patch is transformed (v = B^T d B); at
+// each of its 36 positions the channels are multiplied with the transformed filters, one matrix
+// product over all patches; and the products are transformed back to tiles (y = A^T m A).
+#include <algorithm>
+
+#include "parallel.h"
+
+namespace invad {
+namespace {
+
+constexpr int64_t kTile = 4, kPatch = 6, kPositions = 36, kLanes = 16, kPanel = 64;
+// What the transformed patches and products of a group may take: they come back from a cache.
+constexpr int64_t kGroupBytes = 2 << 20;
+
+struct Range {
+  int64_t begin, end;
+};
+
+// Of maps of type T; what is between the transforms is float32.
+template <typename T>
+struct Kernels {
+  void (*transform_patch)(const T*, int64_t, int64_t, Range, Range, int64_t, float*, int64_t);
+  void (*multiply)(const float*, int64_t, const float*, int64_t, float*, int64_t, int64_t);
+  void (*transform_tile)(const float*, int64_t, const float*, const T*, float, T*, int64_t, int64_t,
+                         int64_t, int64_t, int64_t);
+};
+
+// Unlike an ordinary loop, these vectors must be compiled for their instruction set from the
+// start: once lowered to 128 bits they stay so.
+typedef float Vec __attribute__((vector_size(64)));
+typedef uint32_t Words __attribute__((vector_size(64)));
+typedef uint16_t Halves __attribute__((vector_size(32)));
+#pragma GCC diagnostic ignored "-Wpsabi"
+namespace narrow {
+#define KERNEL
+#include "winograd_kernels.h"
+#undef KERNEL
+}  // namespace narrow
+#ifdef INVAD_X86
+namespace wide {
+#define KERNEL __attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma")))
+#include "winograd_kernels.h"
+#undef KERNEL
+}  // namespace wide
+#endif
+
+template <typename T>
+const Kernels<T>& kernels() {
+#ifdef INVAD_X86
+  if (capability() == Capability::kAvx512) return wide::kernels<T>;
+#endif
+  return narrow::kernels<T>;
+}
+
+// What of 0 .. length lies in a window of `size` that begins at `from`, counted from there.
+Range inside(int64_t from, int64_t size, int64_t length) {
+  return {std::max<int64_t>(0, -from), std::min(size, length - from)};
+}
+
+// The images as tiles, row by row.
+struct Tiles {
+  int64_t height, width, down, across, count;
+
+  explicit Tiles(const Tensor& x)
+      : height(x.size(2)),
+        width(x.size(3)),
+        down(ceil_div(height, kTile)),
+        across(ceil_div(width, kTile)),
+        count(x.size(0) * down * across) {}
+
+  int64_t image(int64_t tile) const { return tile / (down * across); }
+  int64_t top(int64_t tile) const { return tile / across % down * kTile; }
+  int64_t left(int64_t tile) const { return tile % across * kTile; }
+  int64_t pixel(int64_t tile) const {
+    return (image(tile) * height + top(tile)) * width + left(tile);
+  }
+};
+
+// x: N x I x H x W, plus and y: N x O x H x W, channels last; weight: 36 x O/64 x I x 64; bias: O.
+template <typename T>
+void convolve(const T* x, const float* weight, const float* bias, const T* plus, float slope, T* y,
+              const Tiles& tiles, int64_t in, int64_t out, const Tensor& like) {
+  const Kernels<T>& k = kernels<T>();
+  // A group so small that what passes between the steps stays in a cache, but no smaller than
+  // what makes reading all filters once more for each group worth it.
+  const int64_t fitting = kGroupBytes / (kPositions * (in + out) * sizeof(float));
+  const int64_t group = std::min(tiles.count, std::max(fitting, in * out / (in + out)));
+  const Tensor patches = empty({kPositions, group, in}, like, ScalarType::Float);
+  const Tensor products = empty({kPositions, group, out}, like, ScalarType::Float);
+  float* v = mutable_data<float>(patches);
+  float* m = mutable_data<float>(products);
+  const int64_t panels = out / kPanel;
+  using torch::stable::parallel_for;
+  for (int64_t first = 0; first < tiles.count; first += group) {
+    const int64_t count = std::min(group, tiles.count - first);
+    parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t tile = first + i;
+        k.transform_patch(x + (tiles.pixel(tile) - tiles.width - 1) * in, tiles.width * in, in,
+                          inside(tiles.top(tile) - 1, kPatch, tiles.height),
+                          inside(tiles.left(tile) - 1, kPatch, tiles.width), in, v + i * in,
+                          group * in);
+      }
+    });
+    parallel_for(0, kPositions * panels, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t position = i / panels, panel = i % panels;
+        k.multiply(v + position * group * in, in, weight + i * in * kPanel, in,
+                   m + position * group * out + panel * kPanel, out, count);
+      }
+    });
+    parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t tile = first + i, at = tiles.pixel(tile) * out;
+        k.transform_tile(m + i * out, group * out, bias, plus ? plus + at : nullptr, slope, y + at,
+                         tiles.width * out, out, std::min(kTile, tiles.height - tiles.top(tile)),
+                         std::min(kTile, tiles.width - tiles.left(tile)), out);
+      }
+    });
+  }
+}
+
+// x: N x I x H x W, weight: 36 x O/64 x I x 64, bias: O, plus: N x O x H x W. Returns N x O x H x
+// W, channels last.
+Tensor winograd_conv(const Tensor& x_in, const Tensor& weight, const Tensor& bias,
+                     std::optional<Tensor> plus, double slope) {
+  STD_TORCH_CHECK(x_in.dim() == 4 && weight.dim() == 4 && weight.size(0) == kPositions &&
+                      weight.size(3) == kPanel && weight.size(2) == x_in.size(1) &&
+                      x_in.size(1) % kLanes == 0,
+                  "winograd_conv: weight must be 36 x O/64 x I x 64 for x's I, a multiple of 16");
+  STD_TORCH_CHECK(
+      weight.scalar_type() == ScalarType::Float && bias.scalar_type() == ScalarType::Float,
+      "winograd_conv: weight and bias must be float32");
+  const ScalarType type = x_in.scalar_type();
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::BFloat16,
+                  "winograd_conv: x must be float32 or bfloat16");
+  const int64_t in = x_in.size(1), out = weight.size(1) * kPanel;
+  STD_TORCH_CHECK(bias.dim() == 1 && bias.size(0) == out,
+                  "winograd_conv: bias must have one entry an output channel");
+  const std::vector<int64_t> size = {x_in.size(0), out, x_in.size(2), x_in.size(3)};
+  STD_TORCH_CHECK(!plus || size_of(*plus) == size, "winograd_conv: plus must be shaped like y");
+  const Tensor x = in_layout(x_in, MemoryFormat::ChannelsLast);
+  const Tensor filters = in_layout(weight, MemoryFormat::Contiguous);
+  const Tensor shift = in_layout(bias, MemoryFormat::Contiguous);
+  if (plus) plus = in_layout(*plus, MemoryFormat::ChannelsLast, type);
+  const Tensor y = empty(size, x, type, MemoryFormat::ChannelsLast);
+  if (y.numel() == 0) return y;
+  const auto run = [&](auto element) {
+    using T = decltype(element);
+    convolve(data<T>(x), data<float>(filters), data<float>(shift), data<T>(plus),
+             static_cast<float>(slope), mutable_data<T>(y), Tiles(x), in, out, x);
+  };
+  type == ScalarType::Float ? run(float{}) : run(BFloat16{});
+  return y;
+}
+
+}  // namespace
+}  // namespace invad
+
+STABLE_TORCH_LIBRARY_IMPL(invad_fast, CPU, m) {
+  m.impl("winograd_conv", TORCH_BOX(&invad::winograd_conv));
+}

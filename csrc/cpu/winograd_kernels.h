@@ -1,0 +1,123 @@
+// The kernels of winograd_conv.cpp for one instruction set: included once for each, in a namespace
+// of its own, with KERNEL as the attribute. Vectors are of 16 channels; compilers cut them to size.
+
+KERNEL inline Vec load(const float* from) {
+  Vec v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+KERNEL inline Vec load(const BFloat16* from) {
+  Halves halves;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  const Words words = __builtin_convertvector(halves, Words) << 16;
+  return (Vec)words;
+}
+KERNEL inline void store(float* to, const Vec& v) { __builtin_memcpy(to, &v, sizeof v); }
+KERNEL inline void store(BFloat16* to, const Vec& v) {
+  const Words bits = (Words)v, nearest_even = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const Halves halves = __builtin_convertvector(v == v ? nearest_even : Words{} + 0x7fc0, Halves);
+  __builtin_memcpy(to, &halves, sizeof halves);
+}
+
+// t = B^T d: one side of a patch. Six vectors in and out, `step` apart.
+KERNEL inline void patch_side(const Vec* d, int step, Vec* t) {
+  const Vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step],
+            d5 = d[5 * step];
+  const Vec even = d4 - 4 * d2, odd = d3 - 4 * d1, near = d4 - d2, far = 2 * (d3 - d1);
+  t[0] = 4 * d0 - 5 * d2 + d4;
+  t[step] = even + odd;
+  t[2 * step] = even - odd;
+  t[3 * step] = near + far;
+  t[4 * step] = near - far;
+  t[5 * step] = 4 * d1 - 5 * d3 + d5;
+}
+
+// y = A^T m: one side of a tile. Six vectors in and four out, `step` apart.
+KERNEL inline void tile_side(const Vec* m, int step, Vec* y) {
+  const Vec m1 = m[step], m2 = m[2 * step], m3 = m[3 * step], m4 = m[4 * step];
+  const Vec sum = m1 + m2, difference = m1 - m2, far_sum = m3 + m4, far_difference = m3 - m4;
+  y[0] = m[0] + sum + far_sum;
+  y[step] = difference + 2 * far_difference;
+  y[2 * step] = sum + 4 * far_sum;
+  y[3 * step] = difference + 8 * far_difference + m[5 * step];
+}
+
+// v = B^T d B for every channel. patch: its first pixel, which may lie outside the image; only
+// rows and columns in the given ranges are read, the others are zero. v: 36 rows of channels,
+// `position_step` apart.
+template <typename T>
+KERNEL void transform_patch(const T* patch, int64_t row_step, int64_t pixel_step, Range rows,
+                            Range columns, int64_t channels, float* v, int64_t position_step) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    Vec d[kPositions] = {}, t[kPositions], u[kPositions];
+    for (int64_t i = rows.begin; i < rows.end; ++i)
+      for (int64_t j = columns.begin; j < columns.end; ++j)
+        d[i * kPatch + j] = load(patch + i * row_step + j * pixel_step + c);
+    for (int j = 0; j < kPatch; ++j) patch_side(d + j, kPatch, t + j);
+    for (int i = 0; i < kPatch; ++i) patch_side(t + i * kPatch, 1, u + i * kPatch);
+    for (int64_t p = 0; p < kPositions; ++p) store(v + p * position_step + c, u[p]);
+  }
+}
+
+// c[r][0 .. 64) = sum over k of a[r][k] * b[k][0 .. 64).
+template <int kRows>
+KERNEL void multiply_rows(const float* a, int64_t a_step, const float* b, int64_t depth, float* c,
+                          int64_t c_step) {
+  Vec sum[kRows][4] = {};
+  for (int64_t k = 0; k < depth; ++k, b += kPanel) {
+    const Vec b0 = load(b), b1 = load(b + 16), b2 = load(b + 32), b3 = load(b + 48);
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      const float one = a[r * a_step + k];
+      sum[r][0] += one * b0;
+      sum[r][1] += one * b1;
+      sum[r][2] += one * b2;
+      sum[r][3] += one * b3;
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r)
+    for (int j = 0; j < 4; ++j) store(c + r * c_step + kLanes * j, sum[r][j]);
+}
+
+// The same for any number of rows.
+KERNEL void multiply(const float* a, int64_t a_step, const float* b, int64_t depth, float* c,
+                     int64_t c_step, int64_t rows) {
+  for (; rows >= 6; rows -= 6, a += 6 * a_step, c += 6 * c_step)
+    multiply_rows<6>(a, a_step, b, depth, c, c_step);
+  if (rows & 4) {
+    multiply_rows<4>(a, a_step, b, depth, c, c_step);
+    a += 4 * a_step, c += 4 * c_step;
+  }
+  if (rows & 2) {
+    multiply_rows<2>(a, a_step, b, depth, c, c_step);
+    a += 2 * a_step, c += 2 * c_step;
+  }
+  if (rows & 1) multiply_rows<1>(a, a_step, b, depth, c, c_step);
+}
+
+// y = leaky_relu(A^T m A + bias + plus, slope) for every channel of a tile. m: 36 rows of
+// channels, `position_step` apart; plus and y: the tile's first pixel, of which `rows` x `columns`
+// lie in the image; plus may be null.
+template <typename T>
+KERNEL void transform_tile(const float* m, int64_t position_step, const float* bias, const T* plus,
+                           float slope, T* y, int64_t row_step, int64_t pixel_step, int64_t rows,
+                           int64_t columns, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    Vec in[kPositions], t[kTile * kPatch], out[kTile * kPatch];
+    for (int64_t p = 0; p < kPositions; ++p) in[p] = load(m + p * position_step + c);
+    for (int j = 0; j < kPatch; ++j) tile_side(in + j, kPatch, t + j);
+    for (int i = 0; i < kTile; ++i) tile_side(t + i * kPatch, 1, out + i * kPatch);
+    const Vec shift = load(bias + c);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j) {
+        const int64_t at = i * row_step + j * pixel_step + c;
+        Vec v = out[i * kPatch + j] + shift;
+        if (plus) v += load(plus + at);
+        store(y + at, v > 0 ? v : v * slope);
+      }
+  }
+}
+
+template <typename T>
+constexpr Kernels<T> kernels = {transform_patch<T>, multiply, transform_tile<T>};
