@@ -30,7 +30,7 @@ def activated(pre):
 
 
 @triton.jit
-def _forward(
+def _bias_leaky_relu(
     x,  # rows×columns
     bias,  # channels
     skip,  # rows×columns, or unused
@@ -65,18 +65,25 @@ def bias_leaky_relu(x: Tensor, bias: Tensor, skip: Tensor | None = None) -> Tens
     if y.numel() == 0:
         return y
     rows, columns = matrix(x, layout)
-    tile = tile_shape(rows, columns, tile_elements(x.numel(), x.element_size()))
+    tile = _tile(x, layout)
     grid = (triton.cdiv(rows, tile[0]) * triton.cdiv(columns, tile[1]),)
     with torch.cuda.device_of(x):
-        _forward[grid](
+        _bias_leaky_relu[grid](
             x, bias.contiguous(), x if skip is None else skip, y, rows, columns, x.shape[1],
             skip is not None, layout == torch.channels_last, *tile, num_warps=WARPS,
         )  # fmt: skip
     return y
 
 
+def _tile(x: Tensor, layout: torch.memory_format) -> tuple[int, int]:
+    """Rows and columns of a tile: few channels of many pixels, whose biases a thread loads once."""
+    elements = tile_elements(x.numel(), x.element_size())
+    widest = 128 if layout == torch.channels_last else elements
+    return tile_shape(*matrix(x, layout), elements, widest)
+
+
 @triton.jit
-def _backward(
+def _bias_leaky_relu_backward(
     grad,  # rows×columns, as is all but bias and partials
     source,  # source + bias is the pre-activation, or has its sign
     bias,  # channels
@@ -133,14 +140,14 @@ def bias_leaky_relu_backward(
         return grad_x, bias.new_zeros(c, dtype=torch.float32)
     last = layout == torch.channels_last
     rows, columns = matrix(source, layout)
-    tile = tile_shape(rows, columns, tile_elements(source.numel(), source.element_size()))
+    tile = _tile(source, layout)
     down, across = triton.cdiv(rows, tile[0]), triton.cdiv(columns, tile[1])
     shared, others = (down, across) if last else (across, down)
     steps = triton.cdiv(shared, max(1, ENOUGH_PROGRAMS // others))
     parts = triton.cdiv(shared, steps)
     partials = source.new_empty((parts, 1, c) if last else (n, c, parts), dtype=torch.float32)
     with torch.cuda.device_of(source):
-        _backward[(others * parts,)](
+        _bias_leaky_relu_backward[(others * parts,)](
             grad, source, bias.contiguous(), grad_x, partials, rows, columns, c, steps, parts,
             1.0 if has_skip else SQRT2.value, last, *tile, num_warps=WARPS,
         )  # fmt: skip

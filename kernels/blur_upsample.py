@@ -27,7 +27,7 @@ WARPS = 4
 
 
 @triton.jit
-def _filtered_across(
+def _across(
     row_start,  # pointers to each element's row of x
     row,
     column,  # of y
@@ -37,6 +37,7 @@ def _filtered_across(
     step,  # from one column of x to the next
     PADDING: tl.constexpr,
 ):
+    """A row of x, filtered across: the elements of a row of y, before the filter down."""
     inside = inside & (row >= 0) & (row < h)
     total = tl.zeros(inside.shape, tl.float32)
     for tap in tl.static_range(4):
@@ -47,7 +48,7 @@ def _filtered_across(
 
 
 @triton.jit
-def _forward(
+def _blur_upsample(
     x,  # N×H×W×C (channels last) or N·C×H×W
     bias,  # C, or unused
     y,  # N×OH×OW×C or N·C×OH×OW
@@ -89,20 +90,23 @@ def _forward(
         target = y + plane.to(tl.int64) * out_h * out_w
     if HAS_BIAS:
         shift = tl.load(bias + channel, channel < channels).to(tl.float32)
-    first = tl.zeros(inside.shape, tl.float32)
-    second = first
-    third = first
-    for number in tl.static_range(ROWS + 3):
-        row = top + number - PADDING
-        fourth = _filtered_across(source + row * w * step, row, column, inside, h, w, step, PADDING)
-        if number >= 3:
-            result = (first + fourth) * OUTER + (second + third) * INNER
-            if HAS_BIAS:
-                result = activated(result + shift)
-            out = top + number - 3
-            to = target + (out * out_w + column) * step
-            tl.store(to, result.to(y.dtype.element_ty), inside & (out < out_h))
-        first, second, third = second, third, fourth
+    row = top - PADDING
+    first = _across(source + row * w * step, row, column, inside, h, w, step, PADDING)
+    row += 1
+    second = _across(source + row * w * step, row, column, inside, h, w, step, PADDING)
+    row += 1
+    third = _across(source + row * w * step, row, column, inside, h, w, step, PADDING)
+    for out in range(top, top + ROWS):
+        row += 1
+        fourth = _across(source + row * w * step, row, column, inside, h, w, step, PADDING)
+        result = (first + fourth) * OUTER + (second + third) * INNER
+        if HAS_BIAS:
+            result = activated(result + shift)
+        to = target + (out * out_w + column) * step
+        tl.store(to, result.to(y.dtype.element_ty), inside & (out < out_h))
+        first = second
+        second = third
+        third = fourth
 
 
 def blur_upsample(x: Tensor, bias: Tensor | None, padding: int) -> Tensor:
@@ -117,12 +121,13 @@ def blur_upsample(x: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     out_h, out_w = y.shape[2:]
     last = layout == torch.channels_last
     planes, columns = (n, c) if last else (n * c, out_w)
-    tile = tile_shape(out_w if last else planes, columns, TILE)
+    # 64 channels of several columns: their loads overlap in the first-level cache
+    tile = tile_shape(out_w if last else planes, columns, TILE, widest=64 if last else TILE)
     others = n * triton.cdiv(out_w, tile[0]) if last else triton.cdiv(planes, tile[0])
     rows = min(STRIP, triton.next_power_of_2(out_h))
     grid = (triton.cdiv(out_h, rows) * others * triton.cdiv(columns, tile[1]),)
     with torch.cuda.device_of(x):
-        _forward[grid](
+        _blur_upsample[grid](
             x, x if bias is None else bias.contiguous(), y, planes, c, h, w, out_h, out_w,
             bias is not None, last, padding, rows, *tile, num_warps=WARPS,
         )  # fmt: skip

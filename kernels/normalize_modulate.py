@@ -37,7 +37,7 @@ def _tile(number, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def _forward(
+def _normalize_modulate(
     x,  # N×rows×columns
     gamma_beta,  # N×rows×2·columns, or unused
     moments,  # N×parts×2
@@ -88,9 +88,10 @@ def normalize_modulate(
     layout = layout_of(x)
     x = in_layout(x, layout)
     y = empty_like(x)
-    mean, rstd = x.new_full((2, len(x)), float("nan"), dtype=torch.float32).unbind()
+    mean = x.new_empty(len(x), dtype=torch.float32)
+    rstd = torch.empty_like(mean)
     if x.numel() == 0:
-        return y, mean, rstd
+        return y, mean.fill_(float("nan")), rstd.fill_(float("nan"))
     check_sample(x, 2)
     modulated = gamma_beta is not None
     other = in_layout(gamma_beta, layout, x.dtype) if gamma_beta is not None else x
@@ -99,7 +100,7 @@ def normalize_modulate(
     tiles = triton.cdiv(rows, tile[0]) * triton.cdiv(columns, tile[1])
     with torch.cuda.device_of(x):
         moments, span, pieces = part_moments(x)
-        _forward[(len(x) * tiles,)](
+        _normalize_modulate[(len(x) * tiles,)](
             x, other, moments, y, mean, rstd, rows, columns, tiles, pieces.parts, span, eps,
             modulated, pieces.padded, *tile, num_warps=WARPS,
         )  # fmt: skip
@@ -118,7 +119,7 @@ def _gradients(grad, x, gamma, mean, rstd, inside, MODULATED: tl.constexpr):
 
 
 @triton.jit
-def _backward_sums(
+def _normalize_modulate_sums(
     grad,  # N×rows×columns
     x,  # N×rows×columns
     gamma_beta,  # N×rows×2·columns, or unused
@@ -159,7 +160,7 @@ def _backward_sums(
 
 
 @triton.jit
-def _backward_x(
+def _normalize_modulate_x(
     grad,  # N×rows×columns
     x,  # N×rows×columns
     gamma_beta,  # N×rows×2·columns, or unused
@@ -217,11 +218,11 @@ def normalize_modulate_backward(
     pieces = cut(tiles)
     sums = x.new_empty((len(x), pieces.parts, 2), dtype=torch.float32)
     with torch.cuda.device_of(x):
-        _backward_sums[(len(x) * pieces.parts,)](
+        _normalize_modulate_sums[(len(x) * pieces.parts,)](
             grad, x, other, mean, rstd, grad_gamma_beta if modulated else x, sums, rows, columns,
             pieces.parts, pieces.steps, modulated, *tile, num_warps=WARPS,
         )  # fmt: skip
-        _backward_x[(len(x) * tiles,)](
+        _normalize_modulate_x[(len(x) * tiles,)](
             grad, x, other, mean, rstd, sums, grad_x, rows, columns, tiles, pieces.parts,
             modulated, pieces.padded, *tile, num_warps=WARPS,
         )  # fmt: skip

@@ -26,7 +26,7 @@ WARPS = 4
 
 
 @triton.jit
-def _forward(
+def _style_modulation(
     x,  # N×C×pixels, by strides
     style,  # N×S×H×W, by strides
     weight,  # 9×S×2C, dense
@@ -111,9 +111,10 @@ def style_modulation(
     x = in_layout(x, layout)
     n, c, h, w = x.shape
     y = empty_like(x)
-    mean, rstd = x.new_full((2, n), float("nan"), dtype=torch.float32).unbind()
+    mean = x.new_empty(n, dtype=torch.float32)
+    rstd = torch.empty_like(mean)
     if x.numel() == 0:
-        return y, mean, rstd
+        return y, mean.fill_(float("nan")), rstd.fill_(float("nan"))
     width = weight.shape[1]
     style = style.to(x.dtype)
     taps = weight.to(x.dtype).permute(2, 3, 1, 0).contiguous()
@@ -123,7 +124,7 @@ def style_modulation(
         moments, span, pieces = part_moments(x)
         # One stage: prefetched copies into shared memory would pass by the first-level cache, which
         # holds the filters for all the programs of a multiprocessor.
-        _forward[grid](
+        _style_modulation[grid](
             x, style, taps, bias.contiguous(), moments, y, mean, rstd, c, h, w,
             *((c, 1) if layout == torch.channels_last else (1, h * w)), *style.stride(),
             pieces.parts, span, eps, width, pieces.padded, pixels, channels,

@@ -22,12 +22,13 @@ def tile_elements(total: int, itemsize: int, programs: int = ENOUGH_PROGRAMS) ->
     return min(max(elements, LEAST_BYTES // itemsize), MOST_BYTES // itemsize)
 
 
-def tile_shape(rows: int, columns: int, elements: int) -> tuple[int, int]:
+def tile_shape(rows: int, columns: int, elements: int, widest: int = MOST_BYTES) -> tuple[int, int]:
     """Rows and columns of a tile of a dense matrix, each a power of two.
 
-    As wide as it can be with at most an eighth of its columns outside; at least 32 (or all).
+    As wide as it can be with at most an eighth of its columns outside; at least 32 (or all), at
+    most ``widest``.
     """
-    width = min(triton.next_power_of_2(columns), elements)
+    width = min(triton.next_power_of_2(columns), elements, widest)
     while width > 32 and 8 * triton.cdiv(columns, width) * width > 9 * columns:
         width //= 2
     return min(triton.next_power_of_2(rows), elements // width), width

@@ -8,9 +8,11 @@ takes some 10 ms; tiles that hang over every edge, and samples of several tiles,
 import pytest
 import torch
 from op_cases import DTYPES, LAYOUTS, VALUES, VARIANTS, Variant, assert_close, available, samples
+from test_ops import opcheck_samples
 
 from invad_fast.kernels import sample_moments
 from invad_fast.ops import style_modulation, use_implementation
+from invad_fast.ops.dispatch import ops
 
 SHAPES = [(2, 3, 5, 7), (1, 1, 1, 1), (0, 4, 3, 3), (1, 40, 17, 9)]
 VARIANT = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
@@ -122,6 +124,18 @@ def test_largest_halves(variant: Variant) -> None:
     sample.arguments[0].copy_(torch.randn(1, 8, 16, 16).sign() * 3e4 + 3e4)
     assert sample.arguments[0].max() == 6e4
     assert_close(sample.result("triton"), sample.expected(), sample.tolerance)
+
+
+@pytest.mark.parametrize("op", sorted({v.op for v in VARIANTS.values()}))
+def test_opcheck(op: str) -> None:
+    """Schema and fakes; autograd and tracing, which test_ops.py checks, do not see the kernels."""
+    for name in (op, f"{op}_backward"):
+        if name in ops():
+            with use_implementation("triton", op):
+                for sample in opcheck_samples(name):
+                    function = getattr(torch.ops.invad_fast, name).default
+                    checks = ("test_schema", "test_faketensor")
+                    torch.library.opcheck(function, sample, test_utils=checks)
 
 
 def test_float64_takes_the_reference() -> None:
