@@ -10,6 +10,7 @@ import emulated_cuda
 import pytest
 import torch
 from op_cases import DTYPES, SHAPES, VALUES, VARIANTS, assert_close, samples
+from test_metrics_ops import BOUNDARIES, MASKS, check_histogram, check_regions
 
 NATIVE = {source.stem for source in emulated_cuda.SOURCES}
 CASES = [
@@ -65,6 +66,17 @@ def test_gradients(having: list[str], variant, shape: tuple[int, ...]) -> None:
             for actual, other, exact in zip(gradients, again, sample.expected_gradients()):
                 assert_close(actual, exact, 4 * sample.tolerance, what, 1.0)
                 assert torch.equal(actual, other), f"{what}: depends on the order of threads"
+
+
+@pytest.mark.parametrize("order", ["forward", "reversed"])
+def test_regions_and_histograms(having: list[str], order: str) -> None:
+    assert {"connected_regions", "score_histogram"} <= set(having)
+    with emulated_cuda.emulated(having, order):
+        for mask in MASKS.values():
+            check_regions(mask)
+        for count in BOUNDARIES:
+            for dtype in DTYPES:
+                check_histogram(count, dtype)
 
 
 @pytest.mark.parametrize(

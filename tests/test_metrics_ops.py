@@ -64,18 +64,22 @@ def assert_regions(labels: np.ndarray, areas: np.ndarray, mask: np.ndarray) -> N
     np.testing.assert_array_equal(areas, np.bincount(expected.ravel())[expected] * (expected > 0))
 
 
+def check_regions(mask: np.ndarray) -> None:
+    for given in (torch.from_numpy(mask), torch.from_numpy(mask * 0.25)):
+        labels, areas = connected_regions(torch.stack([given, given.flip(1)]))
+        assert labels.dtype == areas.dtype == torch.int32
+        assert_regions(labels[0].numpy(), areas[0].numpy(), mask)
+        assert_regions(labels[1].numpy(), areas[1].numpy(), mask[:, ::-1])
+    strided = torch.from_numpy(np.repeat(mask[None], 2, 0)).mT
+    assert_regions(*(out[1].numpy() for out in connected_regions(strided)), mask.T)
+    assert connected_regions(torch.zeros(0, 5, 6))[0].shape == (0, 5, 6)
+
+
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 @pytest.mark.parametrize("name", available("connected_regions"))
 def test_regions(name: str, mask: np.ndarray) -> None:
     with use_implementation(name, "connected_regions"):
-        for given in (torch.from_numpy(mask), torch.from_numpy(mask * 0.25)):
-            labels, areas = connected_regions(torch.stack([given, given.flip(1)]))
-            assert labels.dtype == areas.dtype == torch.int32
-            assert_regions(labels[0].numpy(), areas[0].numpy(), mask)
-            assert_regions(labels[1].numpy(), areas[1].numpy(), mask[:, ::-1])
-        strided = torch.from_numpy(np.repeat(mask[None], 2, 0)).mT
-        assert_regions(*(out[1].numpy() for out in connected_regions(strided)), mask.T)
-        assert connected_regions(torch.zeros(0, 5, 6))[0].shape == (0, 5, 6)
+        check_regions(mask)
 
 
 @pytest.mark.skipif(native_module() is None, reason="invad_fast._scores was not built")
@@ -85,10 +89,11 @@ def test_regions_of_a_large_map() -> None:
     assert_regions(labels[0], areas[0], mask)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("count", [0, 1, 7, 3000])
-@pytest.mark.parametrize("name", available("score_histogram"))
-def test_histogram(name: str, count: int, dtype: torch.dtype) -> None:
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+BOUNDARIES = (0, 1, 7, 3000)
+
+
+def check_histogram(count: int, dtype: torch.dtype) -> None:
     scores = torch.from_numpy(RNG.standard_normal((3, 70, 90))).to(dtype)
     scores[0, :9, :9] = 0.5  # ties, some at a boundary
     scores[1, 0, :4] = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0])
@@ -96,9 +101,8 @@ def test_histogram(name: str, count: int, dtype: torch.dtype) -> None:
     picked = RNG.choice(scores[~scores.isnan()].float().numpy(), max(count - 3, 0))
     boundaries = np.sort(np.concatenate([picked, [0.5, 0.0, 1e-42][: min(count, 3)]]))
     boundaries = torch.from_numpy(boundaries.astype(np.float32))
-    with use_implementation(name, "score_histogram"):
-        counts, overlap = score_histogram(scores, areas, boundaries)
-        across = score_histogram(scores.mT, areas.mT, boundaries)  # the same pixels, not dense
+    counts, overlap = score_histogram(scores, areas, boundaries)
+    across = score_histogram(scores.mT, areas.mT, boundaries)  # the same pixels, not dense
     bins = np.searchsorted(boundaries.numpy(), scores.float().numpy().ravel(), "left")
     own = areas.numpy().ravel()
     for row, kind in zip(counts.numpy(), (own == 0, own > 0)):
@@ -108,6 +112,14 @@ def test_histogram(name: str, count: int, dtype: torch.dtype) -> None:
         overlap.numpy(), np.bincount(bins, weights, minlength=len(overlap)), atol=1e-8
     )
     assert torch.equal(across[0], counts) and torch.equal(across[1], overlap)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", BOUNDARIES)
+@pytest.mark.parametrize("name", available("score_histogram"))
+def test_histogram(name: str, count: int, dtype: torch.dtype) -> None:
+    with use_implementation(name, "score_histogram"):
+        check_histogram(count, dtype)
 
 
 @pytest.mark.parametrize("name", available("score_histogram"))

@@ -12,7 +12,7 @@ namespace invad::scores {
 namespace {
 
 // Small enough that a piece's cells are a few megabytes.
-constexpr int64_t kPiecePixels = int64_t{1} << 18;
+constexpr int64_t kPiecePixels = int64_t{1} << 19;
 
 uint32_t first_of_cell(uint32_t key, int shift) { return key >> shift << shift; }
 
@@ -113,9 +113,10 @@ MapSummary CellScores::add(const Pixels& pixels, int threads) {
     const Survey found = survey(chunk, threads);
     maps.add(found);
     summary_.add(found);
-    for (const BucketRange& range : ranges_of(found.normal, found.anomalous, 2.0 * kPiecePixels))
-      for (const auto& part : scatter(chunk, found, range.first, range.last))
-        merge(cells_of(*part, shift_), std::min(shift_, 16));
+    for (const BucketRange& range : ranges_of(found.normal, found.anomalous, 2.0 * kPiecePixels)) {
+      const auto part = joined(scatter(chunk, found, range.first, range.last));
+      merge(cells_of(*part, shift_), std::min(shift_, 16));
+    }
   }
   return maps;
 }

@@ -9,6 +9,11 @@ namespace invad::scores {
 
 constexpr uint64_t kRegionUnit = uint64_t{1} << 38;
 
-inline uint64_t region_weight(uint32_t area) { return (kRegionUnit + area / 2) / area; }
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+    inline uint64_t region_weight(uint32_t area) {
+  return (kRegionUnit + area / 2) / area;
+}
 
 }  // namespace invad::scores

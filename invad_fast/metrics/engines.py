@@ -17,7 +17,7 @@ from invad_fast.metrics.pixel_scores import Held, HeldScores, PixelScores
 
 # Beside the maps, the native engine holds at most this share of their bytes at a time, or so many
 # bytes: the less, the more often it reads the maps.
-WORKING_SHARE, WORKING_BYTES = 0.28, 32 << 20
+WORKING_SHARE, WORKING_BYTES = 0.28, 64 << 20
 
 
 def borrow(
