@@ -1,0 +1,182 @@
+"""Machine code of the Triton kernels at the models' shapes, compiled with no GPU.
+
+Writes ``static_triton.csv`` beside itself: for every call of an op that a model makes
+(``op_costs.py``), its backward, and ``style_modulation`` in the place of each modulation, for each
+dtype and layout, what the compiled kernel takes of a multiprocessor. Kernels of one tile and type
+serve many shapes: each is listed once.
+
+    python bench/static_triton.py [--architectures 80,90]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from op_costs import MODELS, model_calls
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from triton_compilation import MachineCode, compiled_for, machine_code
+
+from invad_fast.kernels.bias_leaky_relu import bias_leaky_relu, bias_leaky_relu_backward
+from invad_fast.kernels.blur_upsample import blur_upsample
+from invad_fast.kernels.normalize_modulate import normalize_modulate, normalize_modulate_backward
+from invad_fast.kernels.style_modulation import style_modulation
+from invad_fast.ops.layout import layout_of
+
+DTYPES = {torch.bfloat16: "BFloat16", torch.float16: "Half", torch.float32: "float"}
+LAYOUTS = {torch.contiguous_format: "NCHW", torch.channels_last: "NHWC"}
+BATCHES = (1, 32)
+LATENT = 16  # width of the style
+OPS: dict[str, Callable] = {
+    "bias_leaky_relu": bias_leaky_relu,
+    "blur_upsample": blur_upsample,
+    "normalize_modulate": normalize_modulate,
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel's machine code.
+
+    Attributes:
+        op: whose call, or backward, launches it.
+        form: the type and layout of its tensors, and its compile-time constants.
+        warps: of a multiprocessor's 64, as many as the registers allow.
+        stack: bytes a thread, where the compiler put what did not fit into registers.
+        shared: bytes a block.
+        loads, stores: instructions on global memory by width in bits, "128:8 16:2".
+        products: instructions on the tensor cores.
+    """
+
+    op: str
+    kernel: str
+    form: str
+    architecture: str
+    registers: int
+    warps: int
+    stack: int
+    shared: int
+    loads: str
+    stores: str
+    products: int
+
+
+def kernels_for(architecture: str) -> Iterator[Kernel]:
+    """All kernels for an architecture, such as "90", in the order that the ops launch them."""
+    seen = set()
+    for dtype, name in DTYPES.items():
+        for op, layout, call in _calls(dtype):
+            with compiled_for(int(architecture)) as kernels:
+                call()
+            for kernel in kernels:
+                key = op, kernel.metadata.name, f"{name} {layout} {_constants(kernel)}"
+                if key not in seen:
+                    seen.add(key)
+                    yield _described(*key, architecture, machine_code(kernel))
+
+
+def _described(op: str, kernel: str, form: str, architecture: str, code: MachineCode) -> Kernel:
+    rounded = 32 * 8 * -(-code.registers // 8)  # a warp's registers, given out by 8 a thread
+    return Kernel(
+        op,
+        kernel.removeprefix("_"),
+        form,
+        f"sm_{architecture}",
+        code.registers,
+        min(65536 // rounded, 64),
+        code.stack,
+        code.shared,
+        _widths(code.sass, "LDG"),
+        _widths(code.sass, "STG"),
+        code.count(r"\bHG?MMA\."),
+    )
+
+
+def _widths(sass: str, instruction: str) -> str:
+    """Accesses by width: LDG.E.128 is 128 bits wide, LDG.E.U16 is 16, LDG.E is 32."""
+    counts: Counter[int] = Counter()
+    for suffix in re.findall(rf"\b{instruction}((?:\.\w+)+)", sass):
+        found = re.search(r"\.[US]?(128|64|16|8)\b", suffix)
+        counts[int(found[1]) if found else 32] += 1
+    return " ".join(f"{width}:{counts[width]}" for width in sorted(counts, reverse=True))
+
+
+def _constants(kernel) -> str:
+    """ "ROWS=8 COLUMNS=64": what is written in capitals in the kernel's parameters."""
+    names = kernel.src.fn.arg_names
+    values = {names[path[0]]: value for path, value in kernel.src.constants.items()}
+    return " ".join(
+        name if value is True else f"{name}={value}"
+        for name, value in values.items()
+        if name.isupper() and name != "LAST" and value is not False
+    )
+
+
+def _calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """Of both models at both batches in both layouts: op, layout, the call itself."""
+    for name in MODELS:
+        for batch in BATCHES:
+            for op, arguments, _ in model_calls(name, batch, dtype):
+                for layout, title in LAYOUTS.items():
+                    given = [_laid_out(a, layout) for a in arguments]
+                    yield op, title, partial(OPS[op], *given)
+                    for beside, call in _beside(op, *given):
+                        yield beside, title, call
+
+
+def _laid_out(argument, layout: torch.memory_format):
+    if isinstance(argument, Tensor) and argument.dim() == 4:
+        return argument.contiguous(memory_format=layout)
+    return argument
+
+
+def _beside(op: str, x: Tensor, *rest) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The backward of a call, and the fused op that may replace it."""
+    n, c, h, w = x.shape
+    if op == "bias_leaky_relu":
+        bias, skip = rest
+        yield op, partial(bias_leaky_relu_backward, x, x, bias, skip is not None)
+    if op == "normalize_modulate":
+        gamma_beta, eps = rest
+        mean = x.new_empty(n, dtype=torch.float32)
+        yield op, partial(normalize_modulate_backward, x, x, gamma_beta, mean, mean)
+        if gamma_beta is not None:
+            style = torch.empty(
+                n, LATENT, h, w, dtype=x.dtype, device=x.device, memory_format=layout_of(x)
+            )
+            weight, bias = x.new_empty(2 * c, LATENT, 3, 3), x.new_empty(2 * c)
+            yield "style_modulation", partial(style_modulation, x, style, weight, bias, eps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--architectures", default="80,90", help="default 80,90")
+    architectures = parser.parse_args().architectures.split(",")
+    rows = [asdict(kernel) for each in architectures for kernel in kernels_for(each)]
+    path = Path(__file__).with_suffix(".csv")
+    beside = path.with_suffix(".tmp")
+    with beside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(beside, path)
+    spilling = [row for row in rows if row["stack"]]
+    for row in spilling:
+        sys.stdout.write(f"spills: {row['kernel']} {row['form']} {row['architecture']}\n")
+    sys.stdout.write(f"{len(rows)} kernels, {len(spilling)} with registers spilled\n")
+
+
+if __name__ == "__main__":
+    main()
