@@ -20,6 +20,7 @@ TRANSFORMERS = (
     ("deit_tiny_distilled_patch16_224", 16, 64),
     ("vit_small_patch14_dinov2", 14, 56),
     ("vit_small_patch14_reg4_dinov2", 14, (56, 28)),
+    ("vit_small_patch16_dinov3", 16, 64),
 )
 
 

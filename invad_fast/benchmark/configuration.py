@@ -174,7 +174,7 @@ def _configuration(content: Any, stem: str) -> BenchmarkConfig:
 
 def _data(value: Any) -> dict[str, Path]:
     if isinstance(value, str):
-        return {Path(value).name: Path(value)}
+        return {Path(value).resolve().name or "data": Path(value)}
     if not isinstance(value, dict):
         raise Invalid("data: must be a folder, or several by name (name: folder)")
     return {
