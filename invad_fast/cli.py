@@ -149,7 +149,7 @@ def evaluate(
         show_progress=not quiet,
     )
     notes = [f"Protocol: {protocol}. Model: {model.name}. Data: {root.name}."]
-    write_report(output / "report.html", f"InvAD on {root.name}", notes, result)
+    write_report(output / "report.html", f"Defects found in {root.name}", notes, result)
     print_figures(result)
     out.print(f"report: {output / 'report.html'}", soft_wrap=True)
 
