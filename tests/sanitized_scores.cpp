@@ -34,7 +34,8 @@ struct Sample {
     const uint32_t levels = std::vector<uint32_t>{1, 3, 1000, 1u << 24}[random() % 4];
     const uint32_t density = random() % 11;
     for (int64_t i = 0; i < maps * height * width; ++i) {
-      scores.push_back(scale * (static_cast<float>(random() % levels) / static_cast<float>(levels)));
+      scores.push_back(scale *
+                       (static_cast<float>(random() % levels) / static_cast<float>(levels)));
       masks.push_back(random() % 10 < density ? 255 : 0);
     }
   }
@@ -109,9 +110,10 @@ void check(std::mt19937& random) {
 
 }  // namespace
 
-int main() {
+// How many samples.
+int main(int, char** arguments) {
   std::mt19937 random(0);
-  for (int i = 0; i < 60; ++i) check(random);
+  for (int i = 0; i < std::atoi(arguments[1]); ++i) check(random);
   std::vector<float> bad = {1, std::numeric_limits<float>::quiet_NaN()};
   expect(!BorrowedScores({bad.data(), nullptr, 1, 1, 2}, 1).summary().finite, "NaN is not finite");
   std::puts("all right");

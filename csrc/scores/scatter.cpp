@@ -34,18 +34,21 @@ class LineWriter {
       : to_(to),
         first_(first),
         span_(last - first),
-        next_(span_ + 2),
-        lines_(place_memory((span_ + uint64_t{2}) * kLine)) {
+        next_(span_ + 1),
+        lines_(place_memory((span_ + uint64_t{1}) * kLine)) {
     for (size_t i = 0; i < to.buckets.size(); ++i)
       next_[to.buckets[i] - first] = static_cast<uint32_t>(to.begins[i]);
   }
 
   bool holds(uint32_t key) const { return bucket_of(key) - first_ <= span_; }
 
-  void put(uint32_t key) { put<true>(bucket_of(key) - first_, key); }
-
-  // No branch a pixel: what is not held goes to a line that is never written.
-  void put_if_held(uint32_t key) { put<false>(std::min(bucket_of(key) - first_, span_ + 1), key); }
+  void put(uint32_t key) {
+    const uint32_t bucket = bucket_of(key) - first_;
+    const uint32_t at = next_[bucket]++;
+    uint16_t* line = lines_.get() + bucket * kLine;
+    line[at % kLine] = place_of(key);
+    if (at % kLine == kLine - 1) write_line(line, to_.places.get() + (at - at % kLine));
+  }
 
   // Lines that are not full.
   void finish() {
@@ -60,35 +63,29 @@ class LineWriter {
   }
 
  private:
-  template <bool kHeld>
-  void put(uint32_t bucket, uint32_t key) {
-    const uint32_t at = next_[bucket];
-    next_[bucket] += kHeld || bucket <= span_;
-    uint16_t* line = lines_.get() + bucket * kLine;
-    line[at % kLine] = place_of(key);
-    if (at % kLine == kLine - 1) write_line(line, to_.places.get() + (at - at % kLine));
-  }
-
   Places& to_;
   uint32_t first_, span_;
   std::vector<uint32_t> next_;
   Memory<uint16_t> lines_;
 };
 
-// Maps are smooth: most blocks lie wholly inside of a range of buckets or outside.
-void put_range(const float* scores, int64_t size, uint32_t first, uint32_t last,
-               LineWriter& writer) {
-  const auto if_held = [&](uint32_t key) { writer.put_if_held(key); };
-  int64_t i = 0;
-  for (; i + kBlock <= size; i += kBlock) {
-    const KeyRange range = range_of(scores + i, kBlock);
-    if (bucket_of(range.highest) < first || bucket_of(range.lowest) > last) continue;
-    if (writer.holds(range.highest) && writer.holds(range.lowest))
-      each_key(scores + i, kBlock, [&](uint32_t key) { writer.put(key); });
+// What the writer holds of `size` scores: gathered block by block, with no branch a pixel.
+void put_held(const float* scores, int64_t size, LineWriter& writer) {
+  uint32_t keys[kBlock];
+  for (; size > 0; scores += kBlock, size -= kBlock) {
+    const int64_t count = std::min(size, kBlock);
+    if (count == kBlock)
+      block_keys(scores, keys);
     else
-      each_key(scores + i, kBlock, if_held);
+      std::transform(scores, scores + count, keys, key_of);
+    int64_t held = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const uint32_t key = keys[i];
+      keys[held] = key;
+      held += writer.holds(key);
+    }
+    for (int64_t i = 0; i < held; ++i) writer.put(keys[i]);
   }
-  each_key(scores + i, size - i, if_held);
 }
 
 std::shared_ptr<const Part> scatter_share(const Pixels& pixels, const ThreadSurvey& found,
@@ -106,7 +103,7 @@ std::shared_ptr<const Part> scatter_share(const Pixels& pixels, const ThreadSurv
     if (all)
       each_key(scores, size, [&](uint32_t key) { writer.put(key); });
     else
-      put_range(scores, size, first, last, writer);
+      put_held(scores, size, writer);
   };
   size_t run = 0;
   for (int64_t map = found.first_map; map < found.last_map; ++map) {
