@@ -89,6 +89,13 @@ def test_the_documented_configuration_and_the_example(tmp_path: Path) -> None:
     assert len(read_configuration(checkout / "examples" / "defects.yaml").models) == 4
 
 
+def test_a_data_set_is_named_after_its_folder_even_a_link(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "link").symlink_to(layouts.mvtec(tmp_path / "set"))
+    monkeypatch.chdir(tmp_path / "link")
+    for text, name in ((str(tmp_path / "link"), "link"), (".", "set"), ("parts/", "parts")):
+        assert list(read_configuration(configuration(tmp_path, data=text)).data) == [name]
+
+
 def test_every_mistake_names_its_key(tmp_path: Path) -> None:
     layouts.mvtec(tmp_path / "set")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -174,7 +175,8 @@ def _configuration(content: Any, stem: str) -> BenchmarkConfig:
 
 def _data(value: Any) -> dict[str, Path]:
     if isinstance(value, str):
-        return {Path(value).resolve().name or "data": Path(value)}
+        # Not resolved: a link's own name, wherever it leads.
+        return {os.path.basename(os.path.abspath(value)) or "data": Path(value)}
     if not isinstance(value, dict):
         raise Invalid("data: must be a folder, or several by name (name: folder)")
     return {
