@@ -1,13 +1,16 @@
 """Compiles csrc/cuda with g++ against tests/cuda_emulation and runs it under invad_fast's ops.
 
-See cuda_emulation/README.md.
+See cuda_emulation/README.md. As a script, `emulated_cuda.py LIBRARY [MISTAKE...]` runs a library
+that was built with SANITIZERS, once over small samples of every op, or some of the mistakes.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,19 +24,23 @@ from invad_fast.ops.dispatch import NAMESPACE, ops
 ROOT = Path(__file__).resolve().parents[1]
 EMULATION = ROOT / "tests" / "cuda_emulation"
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+TO_BUILD = [*SOURCES, *sorted(EMULATION.glob("*.cu")), *sorted(EMULATION.glob("*.cpp"))]
 EMULATED = "invad_fast_emulated"
 TORCH_FLAGS = ["-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
 FLAGS = [
     *("-std=c++17", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"),
     *("-U_FORTIFY_SOURCE", "-Wall", "-Wno-unknown-pragmas", *TORCH_FLAGS),
 ]
+# Address: beyond a tensor, the end. Alignment, bounds: unaligned vectors, beyond an array; "runtime
+# error" is printed.
+SANITIZERS = ("-O0", "-fsanitize=address,alignment,bounds")
 
 
 def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
-def build(folder: Path, sources: list[Path] = SOURCES, options: tuple[str, ...] = ()) -> Path:
+def build(folder: Path, options: tuple[str, ...] = ()) -> Path:
     """The library of the emulated ops, a compiler for each core."""
     includes = [f"-I{EMULATION}", *(f"-isystem{path}" for path in include_paths())]
     seam = ["-include", str(EMULATION / "torch_seam.h")]
@@ -45,7 +52,7 @@ def build(folder: Path, sources: list[Path] = SOURCES, options: tuple[str, ...] 
         return to
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compile_one, [*sources, *sorted(EMULATION.glob("*.cpp"))]))
+        objects = list(pool.map(compile_one, TO_BUILD))
     library = folder / "invad_fast_emulated.so"
     torch_libraries = Path(torch.__file__).parent / "lib"
     run([*common, "-shared", *objects, f"-L{torch_libraries}", "-ltorch_cpu", "-o", str(library)])
@@ -99,3 +106,49 @@ def emulated(having: list[str], order: str = "forward") -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
         del os.environ["INVAD_CUDA_EMULATION_ORDER"]
         override._destroy()
+
+
+def run_mistake(library: Path, which: int, to: torch.Tensor) -> str:
+    """What is thrown by one of the kernels of mistakes.cu, given ``to``, 64 floats."""
+    function = ctypes.CDLL(str(library)).run_mistake
+    function.restype, function.argtypes = ctypes.c_char_p, (ctypes.c_int, ctypes.c_void_p)
+    return function(which, to.data_ptr()).decode()
+
+
+def run_sanitized(*arguments: str) -> subprocess.CompletedProcess:
+    """This script, in a process into which the sanitizer's runtime is loaded first."""
+    libraries = [
+        subprocess.check_output([str(compiler()), f"-print-file-name={name}"], text=True).strip()
+        for name in ("libasan.so", "libstdc++.so")
+    ]
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    command = [sys.executable, __file__, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def main(library: str, *mistakes: str) -> None:
+    from op_cases import VARIANTS, samples
+
+    having = load(Path(library))
+    for mistake in mistakes:
+        run_mistake(Path(library), int(mistake), torch.zeros(64))
+    if mistakes:
+        return
+    for variant in VARIANTS.values():
+        if variant.op not in having:
+            continue
+        for shape in ((2, 3, 5, 7), (1, 16, 9, 4)):
+            for dtype in (torch.float32, torch.bfloat16):
+                layouts = ("channels first", "channels last", "strided")
+                for _, sample in samples(variant, shape, dtype, layouts=layouts, values=("usual",)):
+                    with emulated(having):
+                        sample.gradients(None)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

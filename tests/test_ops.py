@@ -20,18 +20,24 @@ from invad_fast.ops import (
 )
 from invad_fast.ops.dispatch import ops
 
+GPU = ["cuda"] if torch.cuda.is_available() else []
+# Where an implementation runs, of what is here; Triton also in its interpreter, on the CPU.
+DEVICES = {"reference": ["cpu", *GPU], "cpu": ["cpu"], "cuda": GPU, "triton": GPU or ["cpu"]}
 CASES = [
-    pytest.param(variant, name, id=f"{title}-{name}")
+    pytest.param(variant, name, device, id=f"{title}-{name}-on-{device}")
     for title, variant in VARIANTS.items()
     for name in available(variant.op)
+    for device in DEVICES[name]
 ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("variant, name", CASES)
-def test_values(variant, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    for what, sample in samples(variant, shape, dtype):
+@pytest.mark.parametrize("variant, name, device", CASES)
+def test_values(
+    variant, name: str, device: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    for what, sample in samples(variant, shape, dtype, device=device):
         result = sample.result(name)
         assert result.dtype == dtype
         assert_close(result, sample.expected(), sample.tolerance, what)
@@ -39,9 +45,11 @@ def test_values(variant, name: str, shape: tuple[int, ...], dtype: torch.dtype) 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("variant, name", CASES)
-def test_gradients(variant, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    for what, sample in samples(variant, shape, dtype, values=("usual", "shifted")):
+@pytest.mark.parametrize("variant, name, device", CASES)
+def test_gradients(
+    variant, name: str, device: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    for what, sample in samples(variant, shape, dtype, values=("usual", "shifted"), device=device):
         gradients, expected = sample.gradients(name), sample.expected_gradients()
         assert len(gradients) == len(expected)
         for position, (actual, exact) in enumerate(zip(gradients, expected)):
@@ -49,10 +57,21 @@ def test_gradients(variant, name: str, shape: tuple[int, ...], dtype: torch.dtyp
             assert_close(actual, exact, 4 * sample.tolerance, f"{what}, argument {position}", 1.0)
 
 
-@pytest.mark.parametrize("variant, name", CASES)
-def test_not_finite(variant, name: str) -> None:
+@pytest.mark.parametrize("variant, name, device", CASES)
+def test_the_same_bits_again(variant, name: str, device: str) -> None:
+    """Sums are taken in one order, whatever the threads do."""
+    shape, dtype = (2, 16, 64, 48), torch.bfloat16
+    for what, sample in samples(variant, shape, dtype, values=("usual",), device=device):
+        first, *others = ([sample.result(name), *sample.gradients(name)] for _ in range(3))
+        for other in others:
+            assert all(map(torch.equal, first, other)), what
+
+
+@pytest.mark.parametrize("variant, name, device", CASES)
+def test_not_finite(variant, name: str, device: str) -> None:
     """NaN and infinity come out where they do in the reference, and stay in their sample."""
-    for _, sample in samples(variant, (3, 4, 5, 6), torch.float32, values=("usual",)):
+    shape, dtype = (3, 4, 5, 6), torch.float32
+    for _, sample in samples(variant, shape, dtype, values=("usual",), device=device):
         x = sample.arguments[0]
         if x.stride(0) == 0:
             continue
@@ -154,10 +173,19 @@ def opcheck_samples(op: str) -> list[tuple]:
     }[op]
 
 
+@pytest.mark.parametrize("device", ["cpu", *GPU])
 @pytest.mark.parametrize("op", ops())
-def test_opcheck(op: str) -> None:
+def test_opcheck(op: str, device: str) -> None:
+    def there(argument):
+        if isinstance(argument, list):
+            return [there(each) for each in argument]
+        if not isinstance(argument, Tensor):
+            return argument
+        return argument.detach().to(device).requires_grad_(argument.requires_grad)
+
     for sample in opcheck_samples(op):
-        torch.library.opcheck(getattr(torch.ops.invad_fast, op).default, sample)
+        arguments = tuple(map(there, sample))
+        torch.library.opcheck(getattr(torch.ops.invad_fast, op).default, arguments)
 
 
 def test_compiles_as_one_graph() -> None:

@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kThreads)
   row(first - images.padding, above_3);
   row(first - images.padding + 1, above_2);
   row(first - images.padding + 2, above_1);
-#pragma unroll 2
+#pragma unroll 1  // unrolled it holds so many registers that fewer blocks fit
   for (int out = first; out < last; ++out, to += out_row) {
     A next[N], v[N];
     row(out - images.padding + 3, next);

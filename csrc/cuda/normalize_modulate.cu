@@ -108,54 +108,52 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// What both kernels of the backward read. grad, x: samples x size; gamma_beta: samples x 2 size or
-// null; mean, rstd: samples.
-template <typename T>
-struct Given {
-  const T *grad, *x, *gamma_beta;
-  const Accumulate<T>*mean, *rstd;
-
-  // The gradient h of the normalised x, and the normalised x, of N elements of a sample.
-  template <int N>
-  __device__ __forceinline__ void values(const Chunk& chunk, const Chunks& chunks,
-                                         const GammaBeta& where, int at, Accumulate<T> (&g)[N],
-                                         Accumulate<T> (&h)[N], Accumulate<T> (&normal)[N]) const {
-    const int64_t start = chunk.sample * chunks.size;
-    const Accumulate<T> m = mean[chunk.sample], r = rstd[chunk.sample];
-    load<N>(grad + start + at, g);
-    load<N>(x + start + at, normal);
-    if (gamma_beta != nullptr) load<N>(gamma_beta + 2 * start + where.gamma(at), h);
+// Of N elements: their gradient, the gradient h of the normalised x, and the normalised x.
+// gamma is null where there is none.
+template <int N, typename T>
+__device__ __forceinline__ void read_gradient(const T* grad, const T* x, const T* gamma,
+                                              const Normal<Accumulate<T>>& normal,
+                                              Accumulate<T> (&g)[N], Accumulate<T> (&h)[N],
+                                              Accumulate<T> (&normalized)[N]) {
+  load<N>(grad, g);
+  load<N>(x, normalized);
+  if (gamma != nullptr) load<N>(gamma, h);
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      h[i] = gamma_beta != nullptr ? g[i] * h[i] : g[i];
-      normal[i] = (normal[i] - m) * r;
-    }
+  for (int i = 0; i < N; ++i) {
+    h[i] = gamma != nullptr ? g[i] * h[i] : g[i];
+    normalized[i] = (normalized[i] - normal.mean) * normal.rstd;
   }
-};
+}
 
-// grad_gamma_beta: samples x 2 size or null; sums: blocks x 2, of h and of h times normalised x.
+// grad, x: samples x size; gamma_beta, grad_gamma_beta: samples x 2 size, both or neither null;
+// mean, rstd: samples. sums: blocks x 2, of h and of h times normalised x.
 template <typename T, int N>
 __global__ void __launch_bounds__(kThreads)
-    backward_sums(Given<T> given, T* __restrict__ grad_gamma_beta, Accumulate<T>* __restrict__ sums,
-                  Chunks chunks, GammaBeta where) {
+    backward_sums(const T* __restrict__ grad, const T* __restrict__ x,
+                  const T* __restrict__ gamma_beta, const Accumulate<T>* __restrict__ mean,
+                  const Accumulate<T>* __restrict__ rstd, T* __restrict__ grad_gamma_beta,
+                  Accumulate<T>* __restrict__ sums, Chunks chunks, GammaBeta where) {
   using A = Accumulate<T>;
   const Chunk chunk(chunks);
-  if (grad_gamma_beta != nullptr) grad_gamma_beta += 2 * chunk.sample * chunks.size;
+  const int64_t start = chunk.sample * chunks.size;
+  const Normal<A> normal{mean[chunk.sample], rstd[chunk.sample]};
   A sum[2] = {0, 0};
   for (int tile = chunk.begin; tile < chunk.end; tile += kThreads * kUnroll * N) {
     each_vector<N>(tile, chunk.end, [&](int, int at) {
-      A g[N], h[N], normal[N];
-      given.template values<N>(chunk, chunks, where, at, g, h, normal);
+      const int64_t style = 2 * start + where.gamma(at);
+      A g[N], h[N], normalized[N];
+      read_gradient<N>(grad + start + at, x + start + at,
+                       gamma_beta == nullptr ? nullptr : gamma_beta + style, normal, g, h,
+                       normalized);
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         sum[0] += h[i];
-        sum[1] += h[i] * normal[i];
-        normal[i] *= g[i];
+        sum[1] += h[i] * normalized[i];
+        normalized[i] *= g[i];
       }
-      if (grad_gamma_beta != nullptr) {
-        T* style = grad_gamma_beta + where.gamma(at);
-        store<N>(style, normal);
-        store<N>(style + where.half, g);
+      if (gamma_beta != nullptr) {
+        store<N>(grad_gamma_beta + style, normalized);
+        copy<N>(grad_gamma_beta + style + where.half, grad + start + at);
       }
     });
   }
@@ -169,13 +167,17 @@ __global__ void __launch_bounds__(kThreads)
 // grad_x = rstd * (h - mean(h) - normalised x * mean(h * normalised x)): samples x size.
 template <typename T, int N>
 __global__ void __launch_bounds__(kThreads)
-    backward_x(Given<T> given, const Accumulate<T>* __restrict__ sums, T* __restrict__ grad_x,
-               Chunks chunks, GammaBeta where) {
+    backward_x(const T* __restrict__ grad, const T* __restrict__ x,
+               const T* __restrict__ gamma_beta, const Accumulate<T>* __restrict__ mean,
+               const Accumulate<T>* __restrict__ rstd, const Accumulate<T>* __restrict__ sums,
+               T* __restrict__ grad_x, Chunks chunks, GammaBeta where) {
   using A = Accumulate<T>;
   const Chunk chunk(chunks);
-  grad_x += chunk.sample * chunks.size;
+  const int64_t start = chunk.sample * chunks.size;
+  const Normal<A> normal{mean[chunk.sample], rstd[chunk.sample]};
   sums += 2 * chunk.sample * chunks.per_sample;
   double total[2] = {0, 0};
+#pragma unroll 1
   for (int i = threadIdx.x; i < chunks.per_sample; i += kThreads) {
     total[0] += sums[2 * i];
     total[1] += sums[2 * i + 1];
@@ -183,14 +185,16 @@ __global__ void __launch_bounds__(kThreads)
   block_sum(total);
   const A mean_h = static_cast<A>(total[0] / chunks.size);
   const A mean_projection = static_cast<A>(total[1] / chunks.size);
-  const A rstd = given.rstd[chunk.sample];
   for (int tile = chunk.begin; tile < chunk.end; tile += kThreads * kUnroll * N) {
     each_vector<N>(tile, chunk.end, [&](int, int at) {
-      A g[N], h[N], normal[N];
-      given.template values<N>(chunk, chunks, where, at, g, h, normal);
+      A g[N], h[N], normalized[N];
+      read_gradient<N>(grad + start + at, x + start + at,
+                       gamma_beta == nullptr ? nullptr : gamma_beta + 2 * start + where.gamma(at),
+                       normal, g, h, normalized);
 #pragma unroll
-      for (int i = 0; i < N; ++i) h[i] = (h[i] - mean_h - normal[i] * mean_projection) * rstd;
-      store<N>(grad_x + at, h);
+      for (int i = 0; i < N; ++i)
+        h[i] = (h[i] - mean_h - normalized[i] * mean_projection) * normal.rstd;
+      store<N>(grad_x + start + at, h);
     });
   }
 }
@@ -271,8 +275,6 @@ std::tuple<Tensor, Tensor> normalize_modulate_backward(const Tensor& grad_in, co
     using A = Accumulate<T>;
     const Tensor mean = in_layout(mean_in, MemoryFormat::Contiguous, kScalarType<A>);
     const Tensor rstd = in_layout(rstd_in, MemoryFormat::Contiguous, kScalarType<A>);
-    const Given<T> given{data<T>(grad), data<T>(x), data<T>(gamma_beta), data<A>(mean),
-                         data<A>(rstd)};
     T* grad_style = grad_gamma_beta ? mutable_data<T>(*grad_gamma_beta) : nullptr;
     with_vectors<T>(
         run_length(x, layout),
@@ -282,12 +284,13 @@ std::tuple<Tensor, Tensor> normalize_modulate_backward(const Tensor& grad_in, co
           const GammaBeta where(x, layout, chunks);
           const Tensor sums = empty({chunks.blocks, 2}, x, kScalarType<A>);
           const Launch launch{dim3(chunks.blocks), dim3(kThreads)};
-          launch(stream, backward_sums<T, N>, given, grad_style, mutable_data<A>(sums), chunks,
-                 where);
-          launch(stream, backward_x<T, N>, given, data<A>(sums), mutable_data<T>(grad_x), chunks,
+          launch(stream, backward_sums<T, N>, data<T>(grad), data<T>(x), data<T>(gamma_beta),
+                 data<A>(mean), data<A>(rstd), grad_style, mutable_data<A>(sums), chunks, where);
+          launch(stream, backward_x<T, N>, data<T>(grad), data<T>(x), data<T>(gamma_beta),
+                 data<A>(mean), data<A>(rstd), data<A>(sums), mutable_data<T>(grad_x), chunks,
                  where);
         },
-        given.grad, given.x, given.gamma_beta, data<T>(grad_x), grad_style);
+        data<T>(grad), data<T>(x), data<T>(gamma_beta), data<T>(grad_x), grad_style);
   });
   return {grad_x, grad_gamma_beta.value_or(none)};
 }

@@ -87,6 +87,10 @@ template <typename T>
 void __stcs(T* to, T value) {
   *to = value;
 }
+template <typename T>
+void __stcg(T* to, T value) {
+  *to = value;
+}
 
 #include "atomics.h"
 #include "block.h"

@@ -35,6 +35,13 @@ __global__ void no_barrier(float* to) {
   to[threadIdx.x] = shared[threadIdx.x ^ 1];
 }
 
+__global__ void beyond_the_end(float* to) { to[threadIdx.x + 1] = 1; }
+
+__global__ void unaligned(float* to) {
+  const auto* vector = reinterpret_cast<const float4*>(to + 1);
+  if (threadIdx.x == 0) to[0] = vector->x;
+}
+
 }  // namespace
 
 // What is thrown, or what the kernel wrote to `to`, 64 floats.
@@ -65,8 +72,14 @@ extern "C" __attribute__((visibility("default"))) const char* run_mistake(int wh
       case 4:
         run(too_much_shared_memory);
         break;
-      default:
+      case 5:
         run(no_barrier, to);
+        break;
+      case 6:
+        run(beyond_the_end, to);
+        break;
+      default:
+        run(unaligned, to);
     }
   } catch (const std::exception& error) {
     message = error.what();
