@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import emulated_cuda
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -13,3 +14,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared beside the checkout: its golden numbers and images are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """csrc/cuda for the CPU, with the mistakes that it must find."""
+    if emulated_cuda.compiler() is None:
+        pytest.skip("no C++ compiler is here to build the emulation with")
+    return emulated_cuda.build(tmp_path_factory.mktemp("cuda_emulation"))
+
+
+@pytest.fixture(scope="session")
+def having(library: Path) -> list[str]:
+    """The ops that csrc/cuda has."""
+    return emulated_cuda.load(library)

@@ -1,10 +1,14 @@
 """cosine_map, anomaly_score and the arrow they make, against SPEC §2 written straight."""
 
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import emulated_cuda
 import numpy as np
 import pytest
 import torch
@@ -29,9 +33,53 @@ SCALES = {
     "equal grids": [(7, 6, 5), (20, 6, 5), (2, 3, 3)],
     "many channels": [(130, 8, 20), (300, 4, 10)],
 }
-COSINE = [pytest.param(name, id=name) for name in available("cosine_map")]
-SCORE = [pytest.param(name, id=name) for name in available("anomaly_score")]
+EMULATED = "emulated"  # csrc/cuda on the CPU, see cuda_emulation/
 UNIFIED = pytest.mark.parametrize("unified", [True, False], ids=["unified", "per_scale"])
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A function as one implementation of its op runs it."""
+
+    function: Callable
+    name: str
+    emulated_ops: list[str]
+
+    def __call__(self, *arguments):
+        if self.name != EMULATED:
+            with use_implementation(self.name, self.function.__name__):
+                return self.function(*arguments)
+        with emulated_cuda.emulated(self.emulated_ops):
+            results = self.function(*arguments)
+        with emulated_cuda.emulated(self.emulated_ops, order="reversed"):
+            again = self.function(*arguments)
+        for result, other in zip(results, again):
+            torch.testing.assert_close(result, other, rtol=0, atol=0, equal_nan=True)
+        return results
+
+    @property
+    def slow(self) -> bool:
+        """Interpreted or emulated: seconds where others take milliseconds."""
+        return self.name in (EMULATED, "triton")
+
+
+def implementation(request: pytest.FixtureRequest, function: Callable) -> Implementation:
+    """The one that the fixture's parameter names."""
+    if request.param == "triton":  # fewer programs: the interpreter takes milliseconds for each
+        patch = request.getfixturevalue("monkeypatch")
+        patch.setattr("invad_fast.kernels.cosine_map.PIXELS", 256)
+    emulated_ops = request.getfixturevalue("having") if request.param == EMULATED else []
+    return Implementation(function, request.param, emulated_ops)
+
+
+@pytest.fixture(params=[*available("cosine_map"), EMULATED])
+def cosine(request: pytest.FixtureRequest) -> Implementation:
+    return implementation(request, cosine_map)
+
+
+@pytest.fixture(params=[*available("anomaly_score"), EMULATED])
+def score(request: pytest.FixtureRequest) -> Implementation:
+    return implementation(request, anomaly_score)
 
 
 def straightforward(features: list[Tensor], reconstructions: list[Tensor], unified: bool):
@@ -67,9 +115,10 @@ def pyramids(scales, dtypes=(torch.float32, torch.float32), n=2, scale=1.0, layo
     )
 
 
-def assert_maps(name: str, inputs, unified: bool, tolerance: float = 2e-6) -> list[Tensor]:
-    with use_implementation(name, "cosine_map"):
-        actual = cosine_map(*inputs, unified)
+def assert_maps(
+    cosine: Implementation, inputs, unified: bool, tolerance: float = 2e-6
+) -> list[Tensor]:
+    actual = cosine(*inputs, unified)
     expected = straightforward(*inputs, unified)
     assert len(actual) == len(expected)
     for a, e in zip(actual, expected):
@@ -80,70 +129,62 @@ def assert_maps(name: str, inputs, unified: bool, tolerance: float = 2e-6) -> li
 
 @UNIFIED
 @pytest.mark.parametrize("scales", SCALES.values(), ids=SCALES)
-@pytest.mark.parametrize("name", COSINE)
-def test_cosine_map(name: str, scales, unified: bool) -> None:
+def test_cosine_map(cosine: Implementation, scales, unified: bool) -> None:
     """The inputs are what they are in their type: nothing is rounded but sums."""
-    for dtype in DTYPES:
-        for layout in LAYOUTS:
-            assert_maps(name, pyramids(scales, (dtype, dtype), layout=layout), unified)
-    assert_maps(name, pyramids(scales, (torch.float32, torch.bfloat16)), unified)
-    assert_maps(name, pyramids(scales, (torch.float16, torch.float32), layout="mixed"), unified)
+    inputs = list(itertools.product(DTYPES, LAYOUTS))
+    if cosine.slow:
+        inputs = inputs[:: len(LAYOUTS) + 1]  # every type, each in another layout
+    for dtype, layout in inputs:
+        assert_maps(cosine, pyramids(scales, (dtype, dtype), layout=layout), unified)
+    mixed = [(torch.float32, torch.bfloat16), (torch.float16, torch.float32)]
+    for dtypes in mixed[: 1 if cosine.slow else None]:
+        assert_maps(cosine, pyramids(scales, dtypes, layout="mixed"), unified)
 
 
 @UNIFIED
 @pytest.mark.parametrize("scale", [1e-30, 1e-14, 1e-10, 1e-5, 1e4, 1e15])
-@pytest.mark.parametrize("name", COSINE)
-def test_cosine_map_of_huge_and_tiny(name: str, scale: float, unified: bool) -> None:
+def test_cosine_map_of_huge_and_tiny(cosine: Implementation, scale: float, unified: bool) -> None:
     """Tiny: below each of the two smallest norms that SPEC §2 divides by."""
-    assert_maps(name, pyramids(SCALES["fractional"], scale=scale), unified)
+    assert_maps(cosine, pyramids(SCALES["fractional"], scale=scale), unified)
 
 
 @UNIFIED
-@pytest.mark.parametrize("name", COSINE)
-def test_cosine_map_of_zero_vectors(name: str, unified: bool) -> None:
+def test_cosine_map_of_zero_vectors(cosine: Implementation, unified: bool) -> None:
     features, reconstructions = pyramids(SCALES["pyramid"])
     for f, r in zip(features, reconstructions):
         f[0], r[1, :, 1:] = 0, 0
         f[1, :, 0], r[1, :, 0, :2] = 0, 0
-    maps = assert_maps(name, (features, reconstructions), unified, 1e-5)
+    maps = assert_maps(cosine, (features, reconstructions), unified, 1e-5)
     assert all((m[0] == 1).all() for m in maps)
 
 
-@pytest.mark.parametrize("name", COSINE)
-def test_cosine_map_of_equal_and_opposed(name: str) -> None:
+def test_cosine_map_of_equal_and_opposed(cosine: Implementation) -> None:
     features, _ = pyramids(SCALES["fractional"])
-    with use_implementation(name, "cosine_map"):
-        assert cosine_map(features, features)[0].abs().max() < 1e-6
-        assert (cosine_map(features, [-f for f in features])[0] - 2).abs().max() < 1e-6
+    assert cosine(features, features)[0].abs().max() < 1e-6
+    assert (cosine(features, [-f for f in features])[0] - 2).abs().max() < 1e-6
 
 
 @UNIFIED
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("name", COSINE)
-def test_cosine_map_not_finite(name: str, value: float, unified: bool) -> None:
+def test_cosine_map_not_finite(cosine: Implementation, value: float, unified: bool) -> None:
     """Sizes whose ratio is exact, so that both formulas interpolate the same pixels."""
     features, reconstructions = pyramids([(4, 5, 9), (6, 3, 5), (3, 2, 3)], n=3)
     features[1][0, 2, 1, 1], reconstructions[2][1, 0, 1, 2] = value, value
     features[0][1, 1, 4, 8] = value
-    maps = assert_maps(name, (features, reconstructions), unified)
+    maps = assert_maps(cosine, (features, reconstructions), unified)
     assert maps[0][2].isfinite().all() and any(m[:2].isnan().any() for m in maps)
 
 
 @UNIFIED
-@pytest.mark.parametrize("name", COSINE)
-def test_cosine_map_of_no_images(name: str, unified: bool) -> None:
-    maps = assert_maps(name, pyramids(SCALES["pyramid"], n=0), unified)
+def test_cosine_map_of_no_images(cosine: Implementation, unified: bool) -> None:
+    maps = assert_maps(cosine, pyramids(SCALES["pyramid"], n=0), unified)
     assert [m.shape for m in maps] == [(0, 12, 12), (0, 6, 6), (0, 3, 3)][: 1 if unified else 3]
 
 
-def test_cosine_map_in_float64() -> None:
+def test_cosine_map_in_float64(cosine: Implementation) -> None:
     inputs = tuple([t.double() for t in side] for side in pyramids(SCALES["fractional"]))
-    for name in available("cosine_map"):
-        if name == "triton":
-            continue  # GPUs of this kind of work have no float64 to speak of: it computes float32
-        with use_implementation(name, "cosine_map"):
-            actual = cosine_map(*inputs)[0]
-        torch.testing.assert_close(actual, straightforward(*inputs, True)[0], rtol=0, atol=1e-14)
+    actual = cosine(*inputs)[0]
+    torch.testing.assert_close(actual, straightforward(*inputs, True)[0], rtol=0, atol=1e-14)
 
 
 def filtered(maps: list[Tensor], size: tuple[int, int], sigma: float) -> Tensor:
@@ -162,7 +203,7 @@ def filtered(maps: list[Tensor], size: tuple[int, int], sigma: float) -> Tensor:
 
 RESIZES = [
     ([(5, 7)], (33, 20)),
-    ([(64, 64), (32, 32), (16, 16)], (256, 256)),
+    ([(32, 32), (16, 16), (8, 8)], (96, 96)),
     ([(40, 30), (40, 30)], (16, 16)),
     ([(1, 1), (1, 3)], (8, 9)),
     ([(9, 8)], (1, 1)),
@@ -171,37 +212,37 @@ RESIZES = [
 ]
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.6, 4.0, 30.0])
 @pytest.mark.parametrize("shapes, size", RESIZES, ids=[f"to {size}" for _, size in RESIZES])
-@pytest.mark.parametrize("name", SCORE)
-def test_anomaly_score(name: str, shapes, size: tuple[int, int], sigma: float) -> None:
+def test_anomaly_score(score: Implementation, shapes, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    for dtype in DTYPES:
+    kinds = list(itertools.product(DTYPES, (0.0, 0.6, 4.0, 30.0)))
+    for dtype, sigma in kinds[:: len(DTYPES) if score.slow else 1]:
         maps = [torch.rand(2, *shape).to(dtype) for shape in shapes]
         maps[0] = maps[0].mT.contiguous().mT
-        with use_implementation(name, "anomaly_score"):
-            actual, score = anomaly_score(maps, size, sigma)
-        assert actual.dtype == score.dtype == torch.float32 and actual.is_contiguous()
+        actual, scores = score(maps, size, sigma)
+        assert actual.dtype == scores.dtype == torch.float32 and actual.is_contiguous()
         torch.testing.assert_close(actual.double(), filtered(maps, size, sigma), rtol=0, atol=1e-6)
-        assert torch.equal(score, actual.amax((1, 2)))
+        assert torch.equal(scores, actual.amax((1, 2)))
 
 
-@pytest.mark.parametrize("name", SCORE)
-def test_anomaly_score_not_finite(name: str) -> None:
+def test_anomaly_score_in_float64(score: Implementation) -> None:
+    maps = [torch.rand(2, 9, 7, dtype=torch.float64), torch.rand(2, 3, 4)]
+    actual = score(maps, (30, 40), 4.0)[0]
+    torch.testing.assert_close(actual, filtered(maps, (30, 40), 4.0), rtol=0, atol=1e-14)
+
+
+def test_anomaly_score_not_finite(score: Implementation) -> None:
     maps = torch.rand(4, 6, 6)
     maps[0, 2, 3], maps[1, 5, 5], maps[2, 0, 0] = float("nan"), float("inf"), float("-inf")
-    with use_implementation(name, "anomaly_score"):
-        filtered_maps, score = anomaly_score([maps], (24, 24), 2.0)
-        assert torch.equal(anomaly_score([maps[3:]], (24, 24), 2.0)[0], filtered_maps[3:])
-    assert score[0].isnan() and not score[1].isfinite()
-    assert not filtered_maps[2, :8, :8].isfinite().any() and score[3].isfinite()
+    filtered_maps, scores = score([maps], (24, 24), 2.0)
+    assert torch.equal(score([maps[3:]], (24, 24), 2.0)[0], filtered_maps[3:])
+    assert scores[0].isnan() and not scores[1].isfinite()
+    assert not filtered_maps[2, :8, :8].isfinite().any() and scores[3].isfinite()
 
 
-@pytest.mark.parametrize("name", SCORE)
-def test_anomaly_score_of_no_images(name: str) -> None:
-    with use_implementation(name, "anomaly_score"):
-        maps, score = anomaly_score([torch.zeros(0, 3, 4)], (9, 8), 1.0)
-    assert maps.shape == (0, 9, 8) and score.shape == (0,)
+def test_anomaly_score_of_no_images(score: Implementation) -> None:
+    maps, scores = score([torch.zeros(0, 3, 4)], (9, 8), 1.0)
+    assert maps.shape == (0, 9, 8) and scores.shape == (0,)
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
@@ -218,18 +259,53 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         assert torch.equal(maps, results[0][0]) and torch.equal(score, results[0][1])
 
 
-@pytest.mark.skipif("cpu" not in available("cosine_map"), reason="the CPU library was not built")
-@pytest.mark.parametrize("capability", ["default", "avx2"])
-def test_other_instruction_sets(capability: str) -> None:
-    """The same tests with what a processor without AVX-512, or without AVX2, would run."""
+def run_in_another_process(names: str, environment: dict[str, str]) -> None:
+    """This file's tests of such names; the variables are read when a process starts."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "cpu and not other", __file__],
-        env={**os.environ, "INVAD_FAST_CPU_CAPABILITY": capability},
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", names, __file__],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent,
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.skipif("cpu" not in available("cosine_map"), reason="the CPU library was not built")
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_other_instruction_sets_in_another_process(capability: str) -> None:
+    """What a processor without AVX-512, or without AVX2, would run."""
+    run_in_another_process("cpu and not another_process", {"INVAD_FAST_CPU_CAPABILITY": capability})
+
+
+def test_triton_in_its_interpreter_in_another_process() -> None:
+    pytest.importorskip("triton", reason="triton is not installed: it comes with torch's builds")
+    run_in_another_process("triton and not another_process", {"TRITON_INTERPRET": "1"})
+
+
+def test_machine_code_for_an_absent_gpu() -> None:
+    """Of the Triton kernels at InvAD's shapes: nothing spilled, features read 16 bytes at once."""
+    pytest.importorskip("triton", reason="triton is not installed: it comes with torch's builds")
+    from triton_compilation import compile_calls
+
+    from invad_fast.kernels.anomaly_score import anomaly_score as score_kernels
+    from invad_fast.kernels.cosine_map import cosine_map as cosine_kernels
+
+    maps = [
+        torch.empty(
+            (8, channels, side, side),
+            dtype=torch.bfloat16,
+            device="meta",
+            memory_format=torch.channels_last,
+        )
+        for channels, side in ((256, 64), (512, 32))
+    ]
+    filtered_maps = [torch.empty(8, 64, 64, device="meta")]
+    reading = compile_calls(90, lambda: cosine_kernels(maps, maps, True))
+    filtering = compile_calls(90, lambda: score_kernels(filtered_maps, [256, 256], 4.0))
+    assert all(code.stack == 0 for code in reading + filtering)
+    readers = [code for code in reading if "add_resized" not in code.name]
+    assert len(readers) == 3 and all(code.count(r"LDG\.E\.128") for code in readers)
 
 
 @pytest.mark.parametrize("mode", ["unified", "per_scale"])
@@ -244,7 +320,7 @@ def test_the_arrow(mode: str) -> None:
         assert torch.equal(actual, eager)
 
 
-def test_wrong_inputs_are_refused() -> None:
+def test_cosine_map_refuses(cosine: Implementation) -> None:
     f = torch.zeros(2, 3, 4, 5)
     for features, reconstructions in (
         ([], []),
@@ -255,9 +331,13 @@ def test_wrong_inputs_are_refused() -> None:
         ([f.int()], [f.int()]),
         ([f[..., :0]], [f[..., :0]]),
     ):
-        for name in available("cosine_map"):
-            with pytest.raises(RuntimeError), use_implementation(name, "cosine_map"):
-                cosine_map(features, reconstructions)
+        with pytest.raises(RuntimeError):
+            cosine(features, reconstructions)
+    with pytest.raises(InputError, match="no anomaly map mode 'best'"):
+        anomaly_map([f], [f], (4, 4), "best")
+
+
+def test_anomaly_score_refuses(score: Implementation) -> None:
     m = torch.zeros(2, 3, 4)
     for maps, size, sigma in (
         ([], (4, 4), 4.0),
@@ -270,8 +350,5 @@ def test_wrong_inputs_are_refused() -> None:
         ([m], (4, 4), -1.0),
         ([m], (4, 4), float("nan")),
     ):
-        for name in available("anomaly_score"):
-            with pytest.raises(RuntimeError), use_implementation(name, "anomaly_score"):
-                anomaly_score(maps, size, sigma)
-    with pytest.raises(InputError, match="no anomaly map mode 'best'"):
-        anomaly_map([f], [f], (4, 4), "best")
+        with pytest.raises(RuntimeError):
+            score(maps, size, sigma)

@@ -23,18 +23,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if emulated_cuda.compiler() is None:
-        pytest.skip("no C++ compiler is here to build the emulation with")
-    return emulated_cuda.build(tmp_path_factory.mktemp("cuda_emulation"))
-
-
-@pytest.fixture(scope="session")
-def having(library: Path) -> list[str]:
-    return emulated_cuda.load(library)
-
-
 def test_every_source_registers_its_op(having: list[str]) -> None:
     assert set(having) >= NATIVE
 

@@ -205,8 +205,9 @@ def _triton_owns(op: str) -> bool:
 def _triton(op: str) -> Callable:
     kernel, reference = getattr(importlib.import_module(_module_of(op)), op), _ops[op].reference
 
-    def run(x: torch.Tensor, *arguments):
+    def run(x: torch.Tensor | list[torch.Tensor], *arguments):
         # the kernels sum in float32, which would not do for float64
-        return (reference if x.dtype == torch.float64 else kernel)(x, *arguments)
+        wide = any(t.dtype == torch.float64 for t in (x if isinstance(x, list) else [x]))
+        return (reference if wide else kernel)(x, *arguments)
 
     return run
