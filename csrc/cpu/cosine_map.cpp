@@ -12,6 +12,7 @@
 #include <cmath>
 
 #include "../bilinear.h"
+#include "../map_arguments.h"
 #include "channel_vectors.h"
 
 namespace invad {
@@ -301,21 +302,10 @@ std::vector<Tensor> maps_of(const std::vector<Pair>& pairs, bool unified, const 
 // scale's grid if unified, else of every scale.
 std::vector<Tensor> cosine_map(const std::vector<Tensor>& features,
                                const std::vector<Tensor>& reconstructions, bool unified) {
-  STD_TORCH_CHECK(!features.empty() && features.size() == reconstructions.size(),
-                  "cosine_map: as many features as reconstructions are needed, at least one");
+  const bool wide = check_scales(features, reconstructions);
   std::vector<Pair> pairs;
-  bool wide = false;
-  for (size_t i = 0; i < features.size(); ++i) {
-    const Tensor &f = features[i], &r = reconstructions[i];
-    STD_TORCH_CHECK(f.dim() == 4 && same_size(f, r) && f.size(0) == features[0].size(0),
-                    "cosine_map: features and reconstructions must be N x C x H x W, alike in "
-                    "pairs and with one N");
-    STD_TORCH_CHECK(f.size(2) > 0 && f.size(3) > 0, "cosine_map: a feature map has no pixels");
-    for (const Tensor& x : {f, r})
-      dispatch_float(x, "cosine_map",
-                     [&](auto type) { wide = wide || std::is_same_v<decltype(type), double>; });
-    pairs.push_back({ChannelVectors(f), ChannelVectors(r)});
-  }
+  for (size_t i = 0; i < features.size(); ++i)
+    pairs.push_back({ChannelVectors(features[i]), ChannelVectors(reconstructions[i])});
   return wide ? maps_of<double>(pairs, unified, features[0])
               : maps_of<float>(pairs, unified, features[0]);
 }

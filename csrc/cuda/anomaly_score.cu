@@ -4,6 +4,7 @@
 // map get as wide as the result, then its columns as high, and every block leaves its maximum.
 #include <cmath>
 
+#include "../map_arguments.h"
 #include "bilinear.h"
 #include "launch.h"
 
@@ -190,20 +191,8 @@ std::tuple<Tensor, Tensor> map_and_score(const std::vector<Tensor>& maps, int64_
 // maps: N x h x w each; size: H, W. Returns N x H x W and N.
 std::tuple<Tensor, Tensor> anomaly_score(const std::vector<Tensor>& maps,
                                          const std::vector<int64_t>& size, double sigma) {
-  STD_TORCH_CHECK(!maps.empty(), "anomaly_score: no maps");
-  STD_TORCH_CHECK(size.size() == 2 && size[0] > 0 && size[1] > 0,
-                  "anomaly_score: size must be two positive numbers");
-  STD_TORCH_CHECK(sigma >= 0 && sigma < INFINITY,
-                  "anomaly_score: sigma must be finite and not negative, not ", sigma);
-  bool wide = false;
-  for (const Tensor& m : maps) {
-    STD_TORCH_CHECK(m.dim() == 3 && m.size(0) == maps[0].size(0) && m.size(1) > 0 && m.size(2) > 0,
-                    "anomaly_score: maps must be N x H x W with pixels and one N");
-    dispatch_float(m, "anomaly_score",
-                   [&](auto type) { wide = wide || std::is_same_v<decltype(type), double>; });
-  }
-  return wide ? map_and_score<double>(maps, size[0], size[1], sigma)
-              : map_and_score<float>(maps, size[0], size[1], sigma);
+  return check_maps(maps, size, sigma) ? map_and_score<double>(maps, size[0], size[1], sigma)
+                                       : map_and_score<float>(maps, size[0], size[1], sigma);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // coarse scale and its right and lower border in shared memory, some channels at a time, so that a
 // vector is read once for all that its neighbours want of it. Then a light pass a scale adds these
 // products up on the finest grid, and the pass over the finest scale makes the map.
+#include "../map_arguments.h"
 #include "bilinear.h"
 #include "launch.h"
 #include "vector.h"
@@ -360,21 +361,10 @@ void add_scale(const CurrentStream& stream, const Pair& pair, const Grid& finest
 // scale's grid if unified, else of every scale.
 std::vector<Tensor> cosine_map(const std::vector<Tensor>& features,
                                const std::vector<Tensor>& reconstructions, bool unified) {
-  STD_TORCH_CHECK(!features.empty() && features.size() == reconstructions.size(),
-                  "cosine_map: as many features as reconstructions are needed, at least one");
-  bool wide = false;
-  for (size_t i = 0; i < features.size(); ++i) {
-    const Tensor &f = features[i], &r = reconstructions[i];
-    STD_TORCH_CHECK(f.dim() == 4 && same_size(f, r) && f.size(0) == features[0].size(0),
-                    "cosine_map: features and reconstructions must be N x C x H x W, alike in "
-                    "pairs and with one N");
-    STD_TORCH_CHECK(f.size(2) > 0 && f.size(3) > 0, "cosine_map: a feature map has no pixels");
+  const bool wide = check_scales(features, reconstructions);
+  for (const Tensor& f : features)
     STD_TORCH_CHECK(f.numel() / std::max<int64_t>(f.size(1), 1) < (int64_t{1} << 31),
                     "cosine_map: a feature map has too many pixels");
-    for (const Tensor& x : {f, r})
-      dispatch_float(x, "cosine_map",
-                     [&](auto type) { wide = wide || std::is_same_v<decltype(type), double>; });
-  }
   const CurrentStream stream(features[0]);
   std::vector<Pair> pairs;
   for (size_t i = 0; i < features.size(); ++i)
