@@ -15,6 +15,13 @@ constexpr int kVector = std::is_same_v<T, double> ? 1 : 16 / sizeof(T);
 // What an access of so many bytes is for the compiler.
 template <int kBytes>
 struct Word;
+// Four float64: two accesses.
+template <>
+struct Word<32> {
+  struct Type {
+    uint4 low, high;
+  };
+};
 template <>
 struct Word<16> {
   using Type = uint4;
