@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -25,13 +26,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out, err = Console(), Console(stderr=True)
+# Of several processes (torchrun's) the first alone speaks, but for errors.
+RANK = os.environ.get("RANK", "0")
+out, err = Console(quiet=RANK != "0"), Console(stderr=True, quiet=RANK != "0")
 
 Root = Annotated[Path, typer.Argument(help="Data set folder; its layout is found out.")]
 Model = Annotated[Path, typer.Option(help="Model file that `train` wrote.")]
 Classes = Annotated[
     list[str] | None, typer.Option("--class", help="Only this class; may be repeated.")
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder that keeps resized images, or the encoder's features, for reuse."),
+]
+CacheGib = Annotated[float, typer.Option(help="Bound on what the cache folder holds.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="Of the arithmetic: fp32, bf16 or fp16.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress display.")]
@@ -70,6 +78,14 @@ def train(
         float, typer.Option(help="Of the thresholds set at the end, on the training parts.")
     ] = 0.01,
     classes: Classes = None,
+    cache: Cache = None,
+    cache_gib: CacheGib = 20.0,
+    feature_cache_gib: Annotated[
+        float, typer.Option(help="Memory for the encoder's features; 0 computes them every epoch.")
+    ] = 4.0,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="Time between checkpoints: what a kill may cost.")
+    ] = 60.0,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     quiet: Quiet = False,
@@ -90,6 +106,10 @@ def train(
         "workers": workers,
         "device": device,
         "false_alarm_rate": false_alarm_rate,
+        "cache": cache,
+        "cache_gib": cache_gib,
+        "feature_cache_gib": feature_cache_gib,
+        "checkpoint_seconds": checkpoint_seconds,
     }
     options = TrainingOptions(**method_class(preset).recipe.complete(given))
     dataset = read_dataset(root)
@@ -129,13 +149,17 @@ def evaluate(
     ] = None,
     pictures: Annotated[int, typer.Option(help="Pictures of each class.")] = 6,
     precision: Precision = "fp32",
+    cache: Cache = None,
+    cache_gib: CacheGib = 20.0,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Scores the test images below ROOT: all figures, pictures, and a report."""
+    from invad_fast.distributed import join
     from invad_fast.evaluate import evaluate_model
     from invad_fast.report import write_report
 
+    join(device)  # of several processes each makes its model on a GPU of its own
     result = evaluate_model(
         _load_optimized(model, precision, device),
         root,
@@ -145,9 +169,13 @@ def evaluate(
         pooling=pooling,
         mode=mode,
         pictures=pictures,
+        cache=cache,
+        cache_gib=cache_gib,
         device=device,
         show_progress=not quiet,
     )
+    if RANK != "0":
+        return
     notes = [f"Protocol: {protocol}. Model: {model.name}. Data: {root.name}."]
     write_report(output / "report.html", f"Defects found in {root.name}", notes, result)
     print_figures(result)
@@ -279,7 +307,8 @@ def benchmark(
         return
 
     def finished(run, results) -> None:
-        write_tables(folder, read, summarize(read, results))
+        if RANK == "0":
+            write_tables(folder, read, summarize(read, results))
         out.print(f"{len(results)} of {len(runs)}: {run.title}", soft_wrap=True, highlight=False)
 
     results = run_benchmark(runs, show_progress=not quiet, finished=finished)
@@ -316,20 +345,10 @@ def doctor() -> None:
 
 def print_figures(result: Evaluation) -> None:
     """The figures in percent, a row a class."""
-    from invad_fast.metrics import FIGURES
-    from invad_fast.report import percent
+    from invad_fast.report import figures_table
 
-    names = ("I-AUROC", "I-AP", "I-F1", "AUPRO", "P-AUROC", "P-AP", "P-F1", "mF1", "mAcc", "mIoU",
-             "IoU-max", "mAD_I", "mAD_P", "mAD_T", "mAD")  # fmt: skip
-    rows = [*((n, r.figures) for n, r in result.classes.items()), ("mean", result.mean)]
-    table = Table(title="percent", padding=(0, 0), pad_edge=False)
-    table.add_column("class")
-    for name in names:
-        table.add_column(name, justify="right")
-    for name, figures in rows:
-        table.add_row(name, *(percent(figures[key]) for key in FIGURES))
     # A terminal narrower than the table would cut figures off: let it wrap instead.
-    Console(width=max(out.width, 118)).print(table)
+    Console(width=max(out.width, 118)).print(figures_table(result))
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
@@ -363,7 +382,10 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        err.print(f"error: {error}", style="red", soft_wrap=True, markup=False, highlight=False)
+        # Any process may be the one that met it.
+        Console(stderr=True).print(
+            f"error: {error}", style="red", soft_wrap=True, markup=False, highlight=False
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         err.print("stopped; a training run goes on with --resume")

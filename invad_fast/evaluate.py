@@ -18,16 +18,19 @@ from invad_fast.data import (
     ImageLoader,
     ImageTensors,
     Record,
+    build_cache,
     load_image,
     load_mask,
+    load_tensor,
     read_dataset,
 )
 from invad_fast.device import choose_device
+from invad_fast.distributed import ALONE, World, join
 from invad_fast.errors import InputError
-from invad_fast.metrics import FIGURES, evaluate, image_scores, mean_figures
+from invad_fast.metrics import FIGURES, AnomalyMetrics, image_scores, mean_figures
 from invad_fast.metrics.ranking import f1_threshold, rank
 from invad_fast.pictures import panel, score_histogram
-from invad_fast.progress import track
+from invad_fast.progress import counter, track
 
 if TYPE_CHECKING:
     from invad_fast.method import Predictor
@@ -70,14 +73,21 @@ def evaluate_model(
     batch_size: int = 16,
     workers: int = 2,
     device: str = "auto",
+    cache: str | Path | None = None,
+    cache_gib: float = 20.0,
     pictures: int = 6,
     show_progress: bool = True,
 ) -> Evaluation:
     """Scores the test images below ``root`` and computes every figure, class by class.
 
+    Under torchrun (see `invad_fast.distributed`) each process scores its share of the images; the
+    figures are those of one process, all return them, and the main one alone writes.
+
     Args:
         output: folder for figures.json, figures.csv, histogram.png and pictures; None for none.
         mode: of the anomaly map; None for the method's own.
+        cache: folder that keeps the resized images for the next evaluation, at most
+            ``cache_gib`` of them; None for none.
         pictures: anomalous test images drawn of each class, spread over the range of scores.
 
     The other arguments are those of :func:`invad_fast.data.read_dataset`,
@@ -89,47 +99,93 @@ def evaluate_model(
     if not dataset.test:
         raise InputError(f"{dataset.root}: there are no test images to evaluate on")
     folder = None if output is None else Path(output)
-    chosen = choose_device(device)
-    model = model.to(chosen)
+    world, place = join(device)
+    maps = _Maps(
+        model.to(place), place, world, mode, sigma, batch_size, workers, cache, cache_gib,
+        show_progress and world.main,
+    )  # fmt: skip
     results = {}
     for name in dataset.classes:
         records = [r for r in dataset.test if r.class_name == name]
         if not records:
             continue
-        maps = np.concatenate(
-            list(
-                _maps(model, records, chosen, mode, sigma, batch_size, workers, name, show_progress)
-            )
-        )
-        results[name] = _class_result(model, name, records, maps, protocol, pooling)
+        result = _score(maps, name, records, AnomalyMetrics(protocol=protocol, pooling=pooling))
+        if result is not None:
+            results[name] = result
+            if folder is not None:
+                result.pictures = _draw(maps, name, records, result, folder, pictures)
+
+    def whole() -> Evaluation:
+        mean = mean_figures({name: r.figures for name, r in results.items()})
+        evaluation = Evaluation(results, mean, folder)
         if folder is not None:
-            results[name].pictures = _draw(model, name, records, maps, folder, pictures)
-    result = Evaluation(results, mean_figures({n: r.figures for n, r in results.items()}), folder)
-    if folder is not None:
-        _write(result, folder, protocol, pooling)
-    return result
+            _write(evaluation, folder, protocol, pooling)
+        return evaluation
+
+    return world.on_main(whole)
 
 
-def _maps(
-    model, records, device, mode, sigma, batch_size, workers, name, show
-) -> Iterator[np.ndarray]:
-    images = ImageTensors(records, model.config.input_size)
-    loader = ImageLoader(images, batch_size=batch_size, num_workers=workers)
-    for batch, _ in track(loader, len(loader), name, show):
-        yield model.predict(batch.to(device), mode=mode, sigma=sigma).map.cpu().numpy()
+@dataclass(frozen=True)
+class _Maps:
+    """Makes the maps of records with one model, this process's share of them."""
+
+    model: Predictor
+    device: torch.device
+    world: World
+    mode: str | None = None
+    sigma: float = 4.0
+    batch_size: int = 16
+    workers: int = 2
+    cache: str | Path | None = None
+    cache_gib: float = 20.0
+    show: bool = False
+
+    def batches(
+        self, records: Sequence[Record], what: str
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """(indices of records, their maps n×H×W) until this process's share is through."""
+        size = self.model.config.input_size
+        kept = None
+        if self.cache is not None:
+            with counter(f"{what}: decode", self.show) as progress:
+                bound = int(self.cache_gib * 2**30)
+                kept = build_cache(records, size, self.cache, bound, progress, world=self.world)
+        own = list(self.world.own(range(len(records))))
+        order = [own[i : i + self.batch_size] for i in range(0, len(own), self.batch_size)]
+        images = ImageTensors(records, size, kept)
+        loader = ImageLoader(images, batch_sampler=order, num_workers=self.workers)
+        for batch, indices in track(loader, len(order), what, self.show):
+            yield indices.tolist(), self.of(batch)
+
+    def of(self, images: torch.Tensor) -> np.ndarray:
+        """Images N×3×H×W → maps N×H×W."""
+        found = self.model.predict(images.to(self.device), mode=self.mode, sigma=self.sigma)
+        return found.map.float().cpu().numpy()
 
 
-def _class_result(model, name, records, maps, protocol, pooling) -> ClassResult:
+def _score(
+    maps: _Maps, name: str, records: list[Record], metrics: AnomalyMetrics
+) -> ClassResult | None:
+    """One class's result, pictures apart, on the main process; None on the others."""
+    world, size = maps.world, maps.model.config.input_size
+    has_masks = any(r.mask is not None for r in records)
+    own_scores = [np.empty(0)]
+    for indices, found in maps.batches(records, name):
+        batch = [records[i] for i in indices]
+        masks = np.stack([load_mask(r, size) for r in batch]) if has_masks else None
+        metrics.update(found, masks, np.array([r.anomalous for r in batch]))
+        own_scores.append(image_scores(found, metrics.pooling))
+    scores = world.interleave(torch.from_numpy(np.concatenate(own_scores)), len(records)).numpy()
+    states = world.gather_on_main(metrics.state())
+    if not world.main:
+        return None
+    for state in states[1:]:
+        metrics.merge_state(state)
     labels = np.array([r.anomalous for r in records])
-    masks = None
-    if any(r.mask is not None for r in records):
-        masks = np.stack([load_mask(r, model.config.input_size) for r in records])
-    figures = evaluate(maps, masks, protocol, pooling, labels)
-    scores = image_scores(maps, pooling)
-    threshold = model.threshold(name)
+    threshold = maps.model.threshold(name)
     if threshold is None and labels.any() and not labels.all():
         threshold = f1_threshold(rank(scores, labels))
-    return ClassResult(figures, scores, labels, threshold)
+    return ClassResult(metrics.compute(), scores, labels, threshold)
 
 
 def picture_scale(model: Predictor) -> float:
@@ -139,25 +195,19 @@ def picture_scale(model: Predictor) -> float:
 
 
 def _draw(
-    model: Predictor, name: str, records: list[Record], maps: np.ndarray, folder: Path, count: int
+    maps: _Maps, name: str, records: list[Record], result: ClassResult, folder: Path, count: int
 ) -> list[Path]:
     """Pictures of anomalous images from the lowest score to the highest."""
-    anomalous = sorted(
-        (i for i, r in enumerate(records) if r.anomalous), key=lambda i: maps[i].max()
-    )
-    size, scale = model.config.input_size, picture_scale(model)
+    anomalous = sorted(np.flatnonzero(result.anomalous), key=lambda i: result.scores[i])
+    model, size = maps.model, maps.model.config.input_size
     picked = np.unique(np.linspace(0, len(anomalous) - 1, min(count, len(anomalous))).round())
     paths = []
     for position in picked.astype(int):
         record = records[anomalous[position]]
         mask = None if record.mask is None else load_mask(record, size)
-        picture = panel(
-            load_image(record.image, size),
-            maps[anomalous[position]],
-            scale,
-            mask,
-            model.threshold(name),
-        )
+        found = maps.of(load_tensor(record.image, size)[None])[0]
+        pixels = load_image(record.image, size)
+        picture = panel(pixels, found, picture_scale(model), mask, model.threshold(name))
         path = folder / "pictures" / name / f"{record.defect}_{record.image.stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
@@ -189,6 +239,6 @@ def good_scores(
 ) -> torch.Tensor:
     """Image scores of good parts, for `invad_fast.calibrate.calibrate`: N."""
     chosen = choose_device(device)
-    model = model.to(chosen)
-    maps = _maps(model, records, chosen, None, 4.0, 16, 2, "calibrate", show_progress)
-    return torch.cat([torch.from_numpy(image_scores(m)) for m in maps])
+    maps = _Maps(model.to(chosen), chosen, ALONE, show=show_progress)
+    found = [image_scores(m) for _, m in maps.batches(records, "calibrate")]
+    return torch.from_numpy(np.concatenate(found))

@@ -1,4 +1,4 @@
-"""The evaluation as one HTML file: figures, histogram, pictures; nothing fetched, all inside."""
+"""The evaluation as a table on screen, and as one HTML file that fetches nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 import html
 import math
 from pathlib import Path
+
+from rich.table import Table
 
 from invad_fast.evaluate import Evaluation
 from invad_fast.metrics import FIGURES
@@ -78,6 +80,20 @@ def _table(evaluation: Evaluation) -> str:
     )
     table = f"<table><tr><th>class</th>{head}</tr>{body}</table>"
     return f'<h2>Figures, in percent</h2><div class="wide">{table}</div>'
+
+
+def figures_table(evaluation: Evaluation) -> Table:
+    """The figures in percent, a row a class, for a terminal."""
+    names = ("I-AUROC", "I-AP", "I-F1", "AUPRO", "P-AUROC", "P-AP", "P-F1", "mF1", "mAcc", "mIoU",
+             "IoU-max", "mAD_I", "mAD_P", "mAD_T", "mAD")  # fmt: skip
+    rows = [*((n, r.figures) for n, r in evaluation.classes.items()), ("mean", evaluation.mean)]
+    table = Table(title="percent", padding=(0, 0), pad_edge=False)
+    table.add_column("class")
+    for name in names:
+        table.add_column(name, justify="right")
+    for name, figures in rows:
+        table.add_row(name, *(percent(figures[key]) for key in FIGURES))
+    return table
 
 
 def percent(value: float) -> str:

@@ -14,8 +14,9 @@ from torch import Tensor
 from invad_fast.calibrate import calibrate, check_rate
 from invad_fast.data import Dataset, read_dataset
 from invad_fast.device import autocast, choose_device, choose_precision
+from invad_fast.distributed import World, join, restarted, training_forward
 from invad_fast.errors import InputError
-from invad_fast.features import open_features
+from invad_fast.features import Features, open_features
 from invad_fast.progress import TrainingProgress
 from invad_fast.run_folder import Checkpoint, RunFolder
 
@@ -29,7 +30,7 @@ class TrainingOptions:
 
     Attributes:
         epochs: passes over the good training images.
-        batch_size: images a step; an incomplete last batch is dropped.
+        batch_size: images a step, over all processes; an incomplete last batch is dropped.
         learning_rate: None for 0.001·batch_size/8.
         precision: "fp32", "bf16" (autocast; weights and optimiser stay float32), or "auto": bf16
             where the device has it.
@@ -38,6 +39,9 @@ class TrainingOptions:
         device: "auto", "cpu" or "cuda".
         feature_cache_gib: memory in which the frozen encoder's features may be kept, in half
             precision, so that later epochs skip it; 0 computes them anew in every epoch.
+        cache: folder for the features instead of memory, or for resized images where features
+            do not fit, shared with later runs and the machine's other processes; None for none.
+        cache_gib: bound on what is kept there.
         checkpoint_seconds: time between checkpoints.
         false_alarm_rate: of the thresholds calibrated at the end, on the training parts.
     """
@@ -50,6 +54,8 @@ class TrainingOptions:
     workers: int = 2
     device: str = "auto"
     feature_cache_gib: float = 4.0
+    cache: str | Path | None = None
+    cache_gib: float = 20.0
     checkpoint_seconds: float = 60.0
     false_alarm_rate: float = 0.01
 
@@ -58,6 +64,8 @@ class TrainingOptions:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         check_rate(self.false_alarm_rate)
+        if self.cache is not None:
+            object.__setattr__(self, "cache", str(self.cache))
         precision = choose_precision(self.precision, choose_device(self.device))
         object.__setattr__(self, "precision", precision)
         if self.learning_rate is None:
@@ -98,6 +106,9 @@ def train(
 ) -> TrainingResult:
     """Trains ``model`` in place on the good training images below ``root``.
 
+    Under torchrun (see `invad_fast.distributed`) all processes call it alike and end with the
+    same model; the main one alone writes, and a restarted one goes on by itself.
+
     Args:
         root: a data set of any layout that `invad_fast.data.read_dataset` takes, or one read.
         run: folder for checkpoints, figures and the model; None writes nothing.
@@ -119,20 +130,33 @@ def train(
             f"{dataset.root}: {len(records)} good training images are fewer than one batch of "
             f"{chosen.batch_size}: choose a batch size of at most {len(records)}"
         )
-    folder = None if run is None else RunFolder.open(Path(run), model.config, chosen, resume)
-    trainer = _Trainer(model, chosen, len(records), folder)
+    world, device = join(chosen.device)
+    if chosen.batch_size % world.size:
+        raise InputError(
+            f"a batch of {chosen.batch_size} images cannot be shared evenly by {world.size} "
+            "processes: choose a multiple"
+        )
+    show_progress = show_progress and world.main
+    # The main process decides: it may have made the run folder that another one is looking at.
+    resume = world.on_main(lambda: resume or restarted())
+    folder = None
+    if run is not None:
+        path = Path(run)
+        folder = world.on_main(lambda: RunFolder.open(path, model.config, chosen, resume))
+    trainer = _Trainer(model, chosen, len(records), folder, world, device)
     if resume:
         trainer.restore()
-    features = open_features(model, records, chosen, trainer.device, show_progress)
+    features = open_features(model, records, chosen, device, show_progress, world)
     result = trainer.run(features, show_progress)
     model.classes = dataset.classes
     model.eval()
-    scores = features.scores(model)
+    scores = features.scores(model, world)
     model.thresholds = calibrate(scores, [r.class_name for r in records], chosen.false_alarm_rate)
     model.to("cpu")
-    if folder is not None:
+    if folder is not None and world.main:
         model.save(folder.model)
         folder.draw_curves(trainer.history)
+    world.wait()
     return result
 
 
@@ -140,13 +164,20 @@ class _Trainer:
     """The loop's state: everything that a checkpoint must bring back."""
 
     def __init__(
-        self, model: Method, options: TrainingOptions, images: int, folder: RunFolder | None
+        self,
+        model: Method,
+        options: TrainingOptions,
+        images: int,
+        folder: RunFolder | None,
+        world: World,
+        device: torch.device,
     ) -> None:
         self.model, self.options, self.folder = model, options, folder
-        self.device = choose_device(options.device)
+        self.world, self.device = world, device
         # Channels last: a training step on the CPU is a tenth faster (measured at 128×128, bf16).
         model.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(model, options.learning_rate)
+        self.reconstruct = training_forward(model, world, device)
         self.images = images
         self.steps_per_epoch = images // options.batch_size
         self.epoch = self.step = 0
@@ -154,7 +185,7 @@ class _Trainer:
         self.history: list[dict] = []
 
     def restore(self) -> None:
-        checkpoint = self.folder.read_checkpoint() if self.folder else None
+        checkpoint = self.world.on_main(self.folder.read_checkpoint) if self.folder else None
         if checkpoint is None:
             return
         for name, part in self.model.trained_parts().items():
@@ -169,10 +200,10 @@ class _Trainer:
             model, self.optimizer.state_dict(), self.epoch, self.step, self.epoch_loss, self.history
         )
 
-    def run(self, features, show_progress: bool) -> TrainingResult:
+    def run(self, features: Features, show_progress: bool) -> TrainingResult:
         started = saved = time.monotonic()
-        if self.folder and self.epoch == self.step == 0:
-            self.folder.write_checkpoint(self.checkpoint())
+        if self.epoch == self.step == 0:
+            self._save()
         trained = 0
         self.model.train()
         with TrainingProgress(self.options.epochs, self.steps_per_epoch, show_progress) as progress:
@@ -190,21 +221,20 @@ class _Trainer:
                 self._end_epoch(trained / (time.monotonic() - started))
                 saved = self._save_when_due(saved)
         seconds = time.monotonic() - started
-        if self.folder:
-            self.folder.write_checkpoint(self.checkpoint())
+        self._save()
         losses = [row["loss"] for row in self.history]
         run = self.folder.path if self.folder else None
         return TrainingResult(losses, run, seconds, trained / max(seconds, 1e-9))
 
     def _step(self, features: list[Tensor]) -> float:
         with autocast(self.device, self.options.precision):
-            reconstructions = self.model.reconstruct(features)
+            reconstructions = self.reconstruct(features)
         loss = self.model.loss(features, reconstructions)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip_gradients(self.model, self.model.recipe.clip)
         self.optimizer.step()
-        value = loss.item()
+        value = self.world.mean(loss.detach()).item()
         if value != value or value == float("inf"):
             raise InputError(
                 f"the loss became {value} in epoch {self.epoch + 1}: lower --learning-rate"
@@ -212,11 +242,16 @@ class _Trainer:
         return value
 
     def _order(self) -> list[list[int]]:
-        """This epoch's batches: a function of seed and epoch alone, so a resumed run agrees."""
+        """This process's part of this epoch's batches.
+
+        The batches are a function of seed and epoch alone: a resumed run agrees, and so does
+        one with another number of processes.
+        """
         generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.images, generator=generator)
         kept = order[: self.steps_per_epoch * self.options.batch_size]
-        return kept.view(self.steps_per_epoch, -1).tolist()
+        parts = kept.view(self.steps_per_epoch, self.world.size, -1)
+        return parts[:, self.world.rank].tolist()
 
     def _set_learning_rate(self) -> None:
         drop_after = self.model.recipe.drop_after
@@ -234,11 +269,15 @@ class _Trainer:
             }
         )
         self.epoch, self.step, self.epoch_loss = self.epoch + 1, 0, 0.0
-        if self.folder:
+        if self.folder and self.world.main:
             self.folder.write_history(self.history)
 
     def _save_when_due(self, saved: float) -> float:
         if self.folder is None or time.monotonic() - saved < self.options.checkpoint_seconds:
             return saved
-        self.folder.write_checkpoint(self.checkpoint())
+        self._save()
         return time.monotonic()
+
+    def _save(self) -> None:
+        if self.folder and self.world.main:
+            self.folder.write_checkpoint(self.checkpoint())

@@ -215,7 +215,7 @@ def test_cache_names_what_it_cannot_read_or_write(tmp_path: Path) -> None:
     parts[3].image.unlink()
     one_line(r"3\.png: no such image", lambda: build_cache(parts, SIZE, tmp_path / "c"))
     blocked = tmp_path / "0.png"  # a file where the folder should be
-    one_line("the image cache cannot be written", lambda: build_cache(parts[:1], SIZE, blocked))
+    one_line("the cache cannot be written", lambda: build_cache(parts[:1], SIZE, blocked))
     large = (10**6, 10**6)
     one_line(
         "needs .* GiB, but only",

@@ -17,6 +17,7 @@ import torch
 from invad_fast.benchmark.plan import Run, described
 from invad_fast.data.json_file import read_json
 from invad_fast.device import choose_device
+from invad_fast.distributed import is_main
 from invad_fast.errors import InputError
 from invad_fast.evaluate import evaluate_model
 from invad_fast.method import Method
@@ -183,6 +184,8 @@ def _or_none(value: float) -> float | None:
 
 
 def _write(path: Path, content: Any) -> None:
+    if not is_main():  # of several processes one writes what all of them found
+        return
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(partial, path)

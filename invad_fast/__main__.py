@@ -1,0 +1,6 @@
+"""``python -m invad_fast``, which is how torchrun starts the command line."""
+
+from invad_fast.cli import main
+
+if __name__ == "__main__":
+    main()
