@@ -69,7 +69,7 @@ def main(root: Path, model_file: Path, out: Path) -> None:
     results = {"norm": batch_norm(world), "step": gradients(world, device)}
     evaluated = evaluate_model(
         InvAD.load(model_file), root, output=out / "evaluation", cache=out / "images",
-        batch_size=2, workers=0, show_progress=False,
+        batch_size=1, workers=0, show_progress=False,
     )  # fmt: skip
     results["figures"] = {n: r.figures for n, r in evaluated.classes.items()}
     results["scores"] = {n: r.scores.tolist() for n, r in evaluated.classes.items()}
