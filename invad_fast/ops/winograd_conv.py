@@ -65,10 +65,15 @@ def suits_winograd(weight: Tensor) -> bool:
 def winograd_weight(weight: Tensor) -> Tensor:
     """Filters O×I×3×3 → 36×O/64×I×64, transformed, in float32."""
     g = torch.tensor(_G, dtype=torch.float64, device=weight.device)
-    transformed = torch.einsum("ak,oikl,bl->abio", g, weight.double(), g)
+    both_sides = torch.kron(g, g)  # 36×9
     out_channels, in_channels = weight.shape[:2]
-    panels = transformed.reshape(PATCH**2, in_channels, out_channels // PANEL, PANEL)
-    return panels.transpose(1, 2).float().contiguous()
+    shape = (PATCH**2, out_channels // PANEL, in_channels, PANEL)
+    transformed = torch.empty(shape, device=weight.device)
+    # Panel by panel: all of them in float64 would be eight times the filters' memory.
+    for panel, filters in enumerate(weight.flatten(2).split(PANEL)):
+        columns = filters.double().permute(2, 1, 0).flatten(1)  # 9×(I·64)
+        transformed[:, panel] = (both_sides @ columns).view(-1, in_channels, PANEL)
+    return transformed
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None) -> torch.Size:
