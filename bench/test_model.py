@@ -146,7 +146,7 @@ def test_training_step(benchmark, name: str, form: Callable) -> None:
 
 @functools.cache
 def first_loss(name: str) -> float:
-    untrained = model(name)
+    untrained = copy.deepcopy(model(name)).train()  # with the batch's statistics, as a step has
     with torch.no_grad():
         features, outputs = untrained(images(TRAINING_BATCH))
         return untrained.loss(features, outputs).item()

@@ -56,7 +56,9 @@ class Target:
 
     def place(self, tensor: Tensor) -> Tensor:
         """The tensor as it is used; folding is done before, in float64."""
-        tensor = tensor.detach().to(self.device, self.dtype)
+        # Only where there is something to detach: torch.compile cannot do it in inference mode.
+        tensor = tensor.detach() if tensor.requires_grad else tensor
+        tensor = tensor.to(self.device, self.dtype)
         if tensor.dim() == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         return tensor
