@@ -307,8 +307,7 @@ def benchmark(
         return
 
     def finished(run, results) -> None:
-        if RANK == "0":
-            write_tables(folder, read, summarize(read, results))
+        write_tables(folder, read, summarize(read, results))
         out.print(f"{len(results)} of {len(runs)}: {run.title}", soft_wrap=True, highlight=False)
 
     results = run_benchmark(runs, show_progress=not quiet, finished=finished)

@@ -138,11 +138,6 @@ class World:
 ALONE = World()
 
 
-def is_main() -> bool:
-    """Whether this is the process that writes, also before `join`."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def restarted() -> bool:
     """Whether torchrun started this process again after one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -48,7 +48,7 @@ class ModelSettings:
         classes: only these; all where None.
         checkpoint: instead of training, an authors' ``net.pth`` or a model file of ours;
             ``{data}``, ``{class}`` and ``{seed}`` in it stand for the run's.
-        epochs … feature_cache_gib: see :class:`invad_fast.train.TrainingOptions`.
+        epochs … cache_gib: see :class:`invad_fast.train.TrainingOptions`.
         protocol, pooling, mode: see :func:`invad_fast.evaluate.evaluate_model`.
     """
 
@@ -69,6 +69,8 @@ class ModelSettings:
     workers: int = 2
     device: str = "auto"
     feature_cache_gib: float = 4.0
+    cache: str | None = None
+    cache_gib: float = 20.0
     protocol: str = "paper"
     pooling: int | None = None
     mode: str | None = None
@@ -229,6 +231,8 @@ _MODEL_KEYS: dict[str, Callable[[Any], Any]] = {
     "workers": whole(0),
     "device": text,
     "feature_cache_gib": number(0),
+    "cache": optional(text),
+    "cache_gib": number(0),
     "protocol": one_of(PROTOCOLS),
     "pooling": optional(whole(1)),
     "mode": optional(one_of(MODES)),

@@ -182,7 +182,8 @@ def _config_changes(model: ModelSettings) -> dict[str, Any]:
 def described(run: Run) -> dict[str, Any]:
     """What a finished run was made from, JSON-ready; another description is another run."""
     settings = dataclasses.asdict(run.model)
-    for name in ("workers", "device", "feature_cache_gib", "name"):  # they change no figure
+    # They change no figure.
+    for name in ("workers", "device", "feature_cache_gib", "cache", "cache_gib", "name"):
         del settings[name]
     settings |= {} if run.model.checkpoint else run.recipe
     images = {"train": len(run.dataset.train), "test": len(run.dataset.test)}

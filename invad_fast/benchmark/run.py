@@ -1,4 +1,7 @@
-"""runs ─ run ─> results: a finished run is kept, an interrupted training goes on."""
+"""runs ─ run ─> results: a finished run is kept, an interrupted training goes on.
+
+Under torchrun all processes do every run together, and the main one alone writes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import torch
 from invad_fast.benchmark.plan import Run, described
 from invad_fast.data.json_file import read_json
 from invad_fast.device import choose_device
-from invad_fast.distributed import is_main
+from invad_fast.distributed import World, join
 from invad_fast.errors import InputError
 from invad_fast.evaluate import evaluate_model
 from invad_fast.method import Method
@@ -58,25 +61,25 @@ def run_benchmark(
     Raises:
         InputError: where a run's folder holds a run of other settings, or a training fails.
     """
-    kept = {run.folder: _read_result(run) for run in runs}  # before any trains: may refuse
+    world, _ = join(runs[0].model.device)
+    # Before any trains: it may refuse.
+    kept = world.on_main(lambda: [_read_result(run) for run in runs])
     results: list[RunResult] = []
-    for run in runs:
-        result = kept[run.folder]
+    for run, result in zip(runs, kept):
         if result is None:
             try:
-                result = _do(run, show_progress)
+                result = _do(run, world, show_progress)
             except InputError as error:
                 raise InputError(f"{run.title}: {error}") from None
         results.append(result)
-        if finished is not None:
+        if finished is not None and world.main:
             finished(run, results)
     return results
 
 
-def _do(run: Run, show_progress: bool) -> RunResult:
-    run.folder.mkdir(parents=True, exist_ok=True)
+def _do(run: Run, world: World, show_progress: bool) -> RunResult:
     if run.checkpoint is None:
-        model, training = _trained(run, show_progress)
+        model, training = _trained(run, world, show_progress)
     else:
         model, training = _from_checkpoint(run), {}
     started = time.monotonic()
@@ -89,6 +92,8 @@ def _do(run: Run, show_progress: bool) -> RunResult:
         mode=run.model.mode,
         workers=run.model.workers,
         device=run.model.device,
+        cache=run.model.cache,
+        cache_gib=run.model.cache_gib,
         show_progress=show_progress,
     )
     figures = {name: result.figures for name, result in evaluation.classes.items()}
@@ -100,29 +105,32 @@ def _do(run: Run, show_progress: bool) -> RunResult:
         "evaluation_seconds": time.monotonic() - started,
         "device": result.device,
     }
-    _write(run.folder / "result.json", content)
+    world.on_main(lambda: _write(run.folder / "result.json", content))
     return result
 
 
-def _trained(run: Run, show_progress: bool) -> tuple[Method, dict[str, Any]]:
+def _trained(run: Run, world: World, show_progress: bool) -> tuple[Method, dict[str, Any]]:
     """Trains, or goes on; a model whose training ended, but not its evaluation, is only loaded."""
     folder, facts = run.folder / "training", run.folder / "training.json"
-    if facts.is_file():
+    names = (facts, folder / "checkpoint.pt")
+    done_before, resumed = world.on_main(lambda: [path.is_file() for path in names])
+    if done_before:
         return load_model(folder / "model.safetensors"), read_json(facts)
-    resumed = (folder / "checkpoint.pt").is_file()
     torch.manual_seed(run.seed)
     model = run.new_model()
     started = time.monotonic()
     done = model.fit(
         run.dataset,
         run=folder,
-        resume=(folder / "config.json").is_file(),
+        resume=resumed,
         show_progress=show_progress,
         seed=run.seed,
         precision=run.model.precision,
         workers=run.model.workers,
         device=run.model.device,
         feature_cache_gib=run.model.feature_cache_gib,
+        cache=run.model.cache,
+        cache_gib=run.model.cache_gib,
         **run.recipe,
     )
     training = {
@@ -133,7 +141,7 @@ def _trained(run: Run, show_progress: bool) -> tuple[Method, dict[str, Any]]:
         "resumed": resumed,
         "loss": done.losses[-1],
     }
-    _write(facts, training)
+    world.on_main(lambda: _write(facts, training))
     return model, training
 
 
@@ -184,8 +192,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _write(path: Path, content: Any) -> None:
-    if not is_main():  # of several processes one writes what all of them found
-        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(partial, path)
