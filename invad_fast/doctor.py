@@ -28,11 +28,11 @@ def report() -> tuple[dict[str, str], dict[str, dict[str, str | None]]]:
 
 
 def reasons(table: dict[str, dict[str, str | None]]) -> dict[str, str]:
-    """For each implementation that some op lacks, the first reason."""
+    """For each implementation that some op lacks, why; with the ops' names where others have it."""
     found: dict[str, str] = {}
     for name in IMPLEMENTATIONS:
-        for row in table.values():
-            reason = row[name]
-            if reason is not None:
-                found.setdefault(name, reason)
+        lacking = {op: row[name] for op, row in table.items() if row[name] is not None}
+        for reason in lacking.values():
+            of = "" if len(lacking) == len(table) else f"{', '.join(lacking)}: "
+            found.setdefault(name, f"{of}{reason}")
     return found
