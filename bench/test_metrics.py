@@ -1,17 +1,15 @@
-"""All figures of a test set: ours, the straightforward way and adeval in one run; three curves.
+"""All figures of a test set: ours, the straightforward way and adeval in one run; three curves."""
 
-`pytest bench/test_metrics.py -s` prints the ratios that the README gives.
-"""
-
+import functools
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from metrics_baseline import smooth_maps, straightforward
+from timing import Rounds, timed
 
 from invad_fast.metrics import AnomalyMetrics, evaluate
 from invad_fast.metrics.engines import borrow
@@ -19,68 +17,74 @@ from invad_fast.metrics.native_scores import native_module
 
 pytestmark = pytest.mark.skipif(native_module() is None, reason="invad_fast._scores was not built")
 
+COUNT = 400
+ROUNDS = Rounds(seconds=2.0, least=1, most=9)
 
-def seconds(function: Callable[[], object], rounds: int = 5) -> float:
-    """The median of some rounds."""
-    taken = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        function()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
+maps_of = functools.lru_cache(maxsize=1)(smooth_maps)
 
 
-def test_against_the_straightforward_and_adeval(monkeypatch: pytest.MonkeyPatch) -> None:
-    """400 maps, some 600 regions; adeval on 100 of them, its cost does not depend on that."""
+def adeval_1000_bins(maps: np.ndarray, masks: np.ndarray) -> object:
+    """Three figures, approximate."""
     adeval = pytest.importorskip("adeval")
-    monkeypatch.setattr(np, "trapz", np.trapezoid, raising=False)  # adeval is older than NumPy 2.4
-    maps, masks = smooth_maps(400)
-    few, few_masks = maps[:24], masks[:24]
-    expected = straightforward(few, few_masks)
-    for name, figure in evaluate(few, few_masks).items():
-        if name in expected:
-            assert figure == pytest.approx(expected[name], abs=1e-6), f"{name}: wrong is not timed"
-    ours = seconds(lambda: evaluate(maps, masks)) / len(maps)
-    exact = seconds(lambda: evaluate(maps, masks, "exact")) / len(maps)
-    slow = seconds(lambda: straightforward(maps, masks), 1) / len(maps)
-    some, some_masks = list(maps[:100]), list(masks[:100].astype(np.uint8))
-    theirs = seconds(lambda: adeval.auroc_aupr_aupro(some, some_masks, nstrips=1000), 1) / 100
-    print(
-        f"\na map of 256×256, all figures: {1e3 * ours:.3f} ms (protocol exact {1e3 * exact:.3f}); "
-        f"straightforward {1e3 * slow:.1f} ms = {slow / ours:.0f}×; "
-        f"adeval, 3 figures of 1,000 bins, {1e3 * theirs:.2f} ms = {theirs / ours:.1f}×"
-    )
+    with pytest.MonkeyPatch.context() as patch:  # adeval is older than NumPy 2.4
+        patch.setattr(np, "trapz", np.trapezoid, raising=False)
+        return adeval.auroc_aupr_aupro(list(maps), list(masks.astype(np.uint8)), nstrips=1000)
 
 
-def test_cost_does_not_grow_with_thresholds() -> None:
-    maps, masks = smooth_maps(100)
-    scores, _, _ = borrow(maps, masks.view(np.uint8))
+def paper(maps: np.ndarray, masks: np.ndarray) -> dict:
+    return evaluate(maps, masks)
+
+
+def exact(maps: np.ndarray, masks: np.ndarray) -> dict:
+    return evaluate(maps, masks, "exact")
+
+
+def streaming(maps: np.ndarray, masks: np.ndarray) -> dict:
+    metrics = AnomalyMetrics("streaming")
+    for i in range(0, len(maps), 16):
+        metrics.update(maps[i : i + 16], masks[i : i + 16])
+    return metrics.compute()
+
+
+@pytest.mark.parametrize("ways", [straightforward, adeval_1000_bins, paper, exact, streaming])
+def test_all_figures(benchmark, ways: Callable) -> None:
+    """400 maps, some 600 regions; ratios to the straightforward way."""
+    maps, masks = maps_of(COUNT)
+    if ways is paper:
+        few = maps[:24], masks[:24]
+        expected, figures = straightforward(*few), evaluate(*few)
+        for name in expected.keys() & figures.keys():
+            assert figures[name] == pytest.approx(expected[name], abs=1e-6), f"{name}: not timed"
+    if ways is not straightforward:  # takes half a minute
+        ways(maps, masks)
+    group = f"all figures of {COUNT} maps"
+    timed(benchmark, group, ways.__name__, "straightforward", lambda: ways(maps, masks), ROUNDS)
+
+
+@pytest.mark.parametrize("count", [10, 1_000, 100_000])
+def test_cost_does_not_grow_with_thresholds(benchmark, count: int) -> None:
+    maps, masks = maps_of(COUNT)
+    scores, _, _ = borrow(maps[:100], masks[:100].view(np.uint8))
+    boundaries = np.unique(np.linspace(scores.low, scores.high, count).astype(np.float32))
     nothing = np.empty(0, np.int64)
-    print("\nthresholds: ms for 100 maps")
-    for count in (10, 100, 1_000, 10_000, 100_000):
-        boundaries = np.unique(np.linspace(scores.low, scores.high, count).astype(np.float32))
-        print(f"{count:7}: {1e3 * seconds(lambda b=boundaries: scores.ranking(b, nothing)):.1f}")
+    timed(
+        benchmark, "counts of 100 maps", f"{count} thresholds", "10 thresholds",
+        lambda: scores.ranking(boundaries, nothing), ROUNDS,
+    )  # fmt: skip
 
 
-def test_cost_is_linear_in_pixels() -> None:
-    maps, masks = smooth_maps(800)
-    print("\nmaps: ms a map, exact and streaming")
-    for count in (25, 50, 100, 200, 400, 800):
-        own, streaming = (maps[:count], masks[:count]), AnomalyMetrics("streaming")
-        start = time.perf_counter()
-        for i in range(0, count, 16):
-            streaming.update(own[0][i : i + 16], own[1][i : i + 16])
-        streaming.compute()
-        streamed = (time.perf_counter() - start) / count
-        exact = seconds(lambda o=own: evaluate(*o), 3) / count
-        print(f"{count:5}: {1e3 * exact:.3f} {1e3 * streamed:.3f}")
+@pytest.mark.parametrize("way", [paper, streaming])
+@pytest.mark.parametrize("count", [50, 100, 200, 400])
+def test_cost_is_linear_in_pixels(benchmark, count: int, way: Callable) -> None:
+    maps, masks = (array[:count] for array in maps_of(COUNT))
+    group = f"all figures, {way.__name__}"
+    timed(benchmark, group, f"{count} maps", "50 maps", lambda: way(maps, masks), ROUNDS)
 
 
-def test_coco_ad_sized() -> None:
+def test_coco_ad_sized(benchmark) -> None:
     """4,952 maps, as the test set of COCO-AD has, 1.3 GB of scores."""
     maps, masks = smooth_maps(4952)
-    taken = seconds(lambda: evaluate(maps, masks), 3)
-    print(f"\n4,952 maps of 256×256, all figures: {taken:.2f} s ({masks.mean():.1%} anomalous)")
+    timed(benchmark, "all figures of 4,952 maps", "paper", "", lambda: paper(maps, masks), ROUNDS)
 
 
 MEMORY = """
@@ -110,13 +114,16 @@ print(peak() - before)
 """
 
 
-def test_memory() -> None:
-    """Beside the caller's own arrays."""
-    print("\nmaps: MB of the maps, then beside them: evaluate, exact, streaming")
-    for count in (256, 1024, 4096):
-        beside = []
-        for mode in ("evaluate", "exact", "streaming"):
-            command = [sys.executable, "-c", MEMORY, mode, str(count)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            beside.append(float(re.findall(r"[\d.]+", done.stdout)[-1]))
-        print(f"{count:5}: {count / 4:.0f}; {', '.join(f'{m:.0f}' for m in beside)}")
+@pytest.mark.parametrize("mode", ["evaluate", "exact", "streaming"])
+@pytest.mark.parametrize("count", [256, 1024, 4096])
+def test_memory(benchmark, count: int, mode: str) -> None:
+    """The most that is used beside the caller's own arrays, in MB: ``extra_info`` and the name."""
+    command = [sys.executable, "-c", MEMORY, mode, str(count)]
+
+    def measure() -> float:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return float(re.findall(r"[\d.]+", done.stdout)[-1])
+
+    beside = benchmark.pedantic(measure)
+    benchmark.group = "memory beside the maps"
+    benchmark.extra_info["name"] = f"{mode}, {count // 4} MB of maps: {beside:.0f} MB"
