@@ -4,6 +4,7 @@
 #
 #   bash bench/device.sh                # all parts, some 10 minutes
 #   bash bench/device.sh build ops      # some of: build ops sanitize bench_ops bench_model
+#                                       # bench_metrics
 #
 # Leaves a log of each part, results.csv and summary.txt in $OUT (build/device/out if unset); no
 # more than 8 files. Needs nvcc, ninja, pybind11 and a CUDA torch, no network, and installs nothing
@@ -62,7 +63,8 @@ END
 
 # Every implementation that runs on the GPU, values and gradients, dtypes and layouts.
 ops() {
-  "$PYTHON" -m pytest -q -p no:cacheprovider --durations=5 tests/test_ops.py tests/test_triton.py
+  "$PYTHON" -m pytest -q -p no:cacheprovider --durations=5 tests/test_ops.py tests/test_triton.py \
+    tests/test_metrics_tensors.py
 }
 
 # Small samples of every CUDA kernel. Without its cache torch gives each tensor memory of its own,
@@ -118,16 +120,22 @@ bench_model() {
   "$PYTHON" -m pytest -q -p no:cacheprovider --benchmark-only bench/test_model.py
 }
 
-[[ $# -gt 0 ]] || set -- build ops sanitize bench_ops bench_model
-export -f build ops sanitize bench_ops bench_model
+# The metrics' figures on the GPU, equal to the host's, and their memory there.
+bench_metrics() {
+  "$PYTHON" -m pytest -q -p no:cacheprovider --benchmark-only bench/test_metrics.py -k on_a_gpu
+}
+
+PARTS=(build ops sanitize bench_ops bench_model bench_metrics)
+[[ $# -gt 0 ]] || set -- "${PARTS[@]}"
+export -f "${PARTS[@]}"
 export PYTHON OUT SITE PART_SECONDS
 : >"$OUT/summary.txt"
 machine 2>&1 | tee -a "$OUT/summary.txt"
 for each in "$@"; do
   case $each in
-    build | ops | sanitize | bench_ops | bench_model) part "$each" bash -c "$each" ;;
+    build | ops | sanitize | bench_ops | bench_model | bench_metrics) part "$each" bash -c "$each" ;;
     *)
-      echo "device.sh: no part $each: build, ops, sanitize, bench_ops or bench_model" >&2
+      echo "device.sh: no part $each: ${PARTS[*]}" >&2
       exit 2
       ;;
   esac

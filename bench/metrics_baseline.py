@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 SIDE = 256
 
@@ -38,6 +37,8 @@ def smooth_maps(count: int, anomalous: float = 0.5, defects: int = 3) -> tuple:
 
 def straightforward(maps: np.ndarray, masks: np.ndarray) -> dict[str, float]:
     """Eleven figures with scikit-learn, and NumPy where it has none."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
     scores, labels = maps.max((1, 2)), masks.any((1, 2))
     flat, truth = maps.ravel(), masks.ravel()
     precision, recall, _ = precision_recall_curve(labels, scores)

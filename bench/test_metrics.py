@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from metrics_baseline import smooth_maps, straightforward
-from timing import Rounds, timed
+from timing import DEVICE, Rounds, timed
 
 from invad_fast.metrics import AnomalyMetrics, evaluate
 from invad_fast.metrics.engines import borrow
@@ -85,6 +86,22 @@ def test_coco_ad_sized(benchmark) -> None:
     """4,952 maps, as the test set of COCO-AD has, 1.3 GB of scores."""
     maps, masks = smooth_maps(4952)
     timed(benchmark, "all figures of 4,952 maps", "paper", "", lambda: paper(maps, masks), ROUNDS)
+
+
+@pytest.mark.skipif(DEVICE.type != "cuda", reason="there is no GPU here")
+@pytest.mark.parametrize("way", [paper, exact])
+@pytest.mark.parametrize("count", [COUNT, 4952])
+def test_on_a_gpu(benchmark, count: int, way: Callable) -> None:
+    """Tensors that are there already; the name says the most memory beside them."""
+    maps, masks = smooth_maps(count)
+    tensors = torch.from_numpy(maps).to(DEVICE), torch.from_numpy(masks).to(DEVICE)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    assert way(*tensors) == pytest.approx(way(maps, masks), abs=1e-9)
+    beside = (torch.cuda.max_memory_allocated() - before) / maps.nbytes
+    group = f"all figures of {count:,} maps on a GPU"
+    name = f"{way.__name__}, {beside:.2f} of the maps' memory beside them"
+    timed(benchmark, group, name, "", lambda: way(*tensors), ROUNDS)
 
 
 MEMORY = """

@@ -142,7 +142,7 @@ class _Maps:
 
     def batches(
         self, records: Sequence[Record], what: str
-    ) -> Iterator[tuple[list[int], np.ndarray]]:
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
         """(indices of records, their maps n×H×W) until this process's share is through."""
         size = self.model.config.input_size
         kept = None
@@ -157,10 +157,10 @@ class _Maps:
         for batch, indices in track(loader, len(order), what, self.show):
             yield indices.tolist(), self.of(batch)
 
-    def of(self, images: torch.Tensor) -> np.ndarray:
-        """Images N×3×H×W → maps N×H×W."""
+    def of(self, images: torch.Tensor) -> torch.Tensor:
+        """Images N×3×H×W → maps N×H×W, on the model's device."""
         found = self.model.predict(images.to(self.device), mode=self.mode, sigma=self.sigma)
-        return found.map.float().cpu().numpy()
+        return found.map.float()
 
 
 def _score(
@@ -176,11 +176,12 @@ def _score(
         metrics.update(found, masks, np.array([r.anomalous for r in batch]))
         own_scores.append(image_scores(found, metrics.pooling))
     scores = world.interleave(torch.from_numpy(np.concatenate(own_scores)), len(records)).numpy()
-    states = world.gather_on_main(metrics.state())
+    if world.size > 1:  # a state is a copy of all pixels
+        states = world.gather_on_main({} if world.main else metrics.state())
+        for state in states[1:]:
+            metrics.merge_state(state)
     if not world.main:
         return None
-    for state in states[1:]:
-        metrics.merge_state(state)
     labels = np.array([r.anomalous for r in records])
     threshold = maps.model.threshold(name)
     if threshold is None and labels.any() and not labels.all():
@@ -205,7 +206,7 @@ def _draw(
     for position in picked.astype(int):
         record = records[anomalous[position]]
         mask = None if record.mask is None else load_mask(record, size)
-        found = maps.of(load_tensor(record.image, size)[None])[0]
+        found = maps.of(load_tensor(record.image, size)[None])[0].cpu().numpy()
         pixels = load_image(record.image, size)
         picture = panel(pixels, found, picture_scale(model), mask, model.threshold(name))
         path = folder / "pictures" / name / f"{record.defect}_{record.image.stem}.png"

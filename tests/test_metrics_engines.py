@@ -1,18 +1,22 @@
-"""The native engine and NumPy's give the same counts and figures; the metrics of batches add up."""
+"""All engines give the same counts and figures; the metrics of batches add up."""
 
 import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from invad_fast import InputError
-from invad_fast.metrics import FIGURES, AnomalyMetrics, engines, evaluate
+from invad_fast.metrics import FIGURES, AnomalyMetrics, engines, evaluate, tensor_scores
 from invad_fast.metrics.native_scores import NativeHeldScores, native_module
 from invad_fast.metrics.numpy_scores import NumpyScores
+from invad_fast.metrics.tensor_scores import BorrowedTensors
 
 needs_native = pytest.mark.skipif(
     native_module() is None, reason="invad_fast._scores was not built: no compiler, or no pybind11"
 )
+
+CPU = torch.device("cpu")
 
 
 def random_maps(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +31,10 @@ def random_maps(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @needs_native
 @pytest.mark.parametrize("seed", range(40))
-def test_engines_agree(seed: int) -> None:
+def test_engines_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if seed % 2:  # as if there were too many pixels to look at together
+        monkeypatch.setattr(tensor_scores, "CHUNK_PIXELS", 100)
+        monkeypatch.setattr(tensor_scores, "SORTED_PIXELS", 20)
     maps, masks = random_maps(seed)
     rng = np.random.default_rng(seed)
     boundaries = np.concatenate([rng.choice(maps.ravel(), 5), [0, -1e30, 1e30]])
@@ -35,14 +42,19 @@ def test_engines_agree(seed: int) -> None:
     ranks = np.unique(rng.integers(0, (masks == 0).sum(), 4)) if (masks == 0).any() else []
     ranks = np.array(ranks, np.int64)
     expected, held, sent = NumpyScores(), engines.hold(), engines.hold()
+    tensors = torch.from_numpy(maps), torch.from_numpy(masks)
+    on_device, held_there, sent_there = BorrowedTensors(*tensors), *map(engines.hold, [CPU] * 2)
     expected.add(maps, masks)
     borrowed, maxima, anomalous = engines.borrow(maps, masks)
     assert (maxima == maps.max((1, 2))).all() and (anomalous == masks.any((1, 2))).all()
-    for one_map, one_mask in zip(maps, masks):
-        held.add(one_map[None], one_mask[None])
-    sent.add_state(held.state())
+    assert (on_device.maxima == maxima).all() and (on_device.marked == anomalous).all()
+    for i in range(len(maps)):
+        held.add(maps[i : i + 1], masks[i : i + 1])
+        held_there.add(tensors[0][i : i + 1], tensors[1][i : i + 1])
+    sent.add_state(held_there.state())
+    sent_there.add_state(held.state())
     want = expected.ranking(boundaries, ranks)
-    for scores in (borrowed, held, sent):
+    for scores in (borrowed, held, sent, on_device, held_there, sent_there):
         for name in ("normal", "anomalous", "regions", "low", "high"):
             assert getattr(scores, name) == getattr(expected, name), name
         got = scores.ranking(boundaries, ranks)

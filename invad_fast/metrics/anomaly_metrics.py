@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,12 +10,15 @@ from numpy.typing import ArrayLike
 from invad_fast.errors import InputError
 from invad_fast.metrics.bounds import Bounds
 from invad_fast.metrics.cell_scores import RankedCells
-from invad_fast.metrics.engines import cells, hold
+from invad_fast.metrics.engines import cells, device_of, hold
 from invad_fast.metrics.evaluate import check_protocol
 from invad_fast.metrics.figures import complete, pixel_figures
 from invad_fast.metrics.image_scores import HeldImageScores, StreamedImageScores, image_scores
 from invad_fast.metrics.inputs import check, refuse_not_finite
 from invad_fast.metrics.pixel_scores import Held, HeldScores, PixelScores
+
+if TYPE_CHECKING:
+    import torch
 
 MODES = ("exact", "streaming")
 # Cells of pixels in streaming mode: with what adds to them and the figures' sums, under 64 MB.
@@ -59,6 +62,7 @@ class AnomalyMetrics:
         else:
             self._pixels = cells(CELLS)
             self._images = StreamedImageScores(rounded=self.pooling is not None)
+        self._device: torch.device | None = None
         self._has_masks: bool | None = None
 
     def update(
@@ -66,19 +70,23 @@ class AnomalyMetrics:
     ) -> None:
         """Adds N maps; arguments and errors as for :func:`invad_fast.metrics.evaluate`.
 
-        Masks are given with every batch or with none. What is refused has added nothing.
+        Masks are given with every batch or with none. What is refused has added nothing. In exact
+        mode the first batch decides where pixels are kept: those of a GPU stay there.
         """
-        batch = check(maps, masks, labels)
+        first = self._has_masks is None and self.mode == "exact"
+        device = device_of(maps) if first else self._device
+        batch = check(maps, masks, labels, device)
         has_masks = batch.masks is not None
         if self._has_masks not in (None, has_masks):
             raise InputError("give masks with every batch, or with none")
         pooled = None if self.pooling is None else image_scores(batch.maps, self.pooling)
+        pixels = hold(device) if first else self._pixels
         try:
-            maxima, anomalous = self._pixels.add(batch.maps, batch.masks)
+            maxima, anomalous = pixels.add(batch.maps, batch.masks)
         except ValueError:
             refuse_not_finite(batch.maps)
             raise
-        self._has_masks = has_masks
+        self._pixels, self._device, self._has_masks = pixels, device, has_masks
         self._images.add(
             maxima if pooled is None else pooled,
             anomalous if batch.labels is None else batch.labels,

@@ -1,6 +1,8 @@
-"""Which of the two engines ranks pixels: the compiled one where it was built, else NumPy's."""
+"""Which engine ranks pixels: torch's on a GPU, else the compiled one, else NumPy's."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,19 +17,37 @@ from invad_fast.metrics.numpy_cells import NumpyCells
 from invad_fast.metrics.numpy_scores import NumpyScores
 from invad_fast.metrics.pixel_scores import Held, HeldScores, PixelScores
 
+if TYPE_CHECKING:
+    import torch
+
 # Beside the maps, the native engine holds at most this share of their bytes at a time, or so many
 # bytes: the less, the more often it reads the maps.
 WORKING_SHARE, WORKING_BYTES = 0.28, 64 << 20
 
+# Types of devices that count the pixels of their own tensors.
+COUNTED_THERE = ("cuda",)
 
-def borrow(
-    maps: np.ndarray, masks: np.ndarray | None
-) -> tuple[PixelScores, np.ndarray, np.ndarray]:
-    """Ranks arrays where they are: (scores, N maxima, N bools as HeldScores.add returns them).
+
+def device_of(values: Any) -> torch.device | None:
+    """The GPU that a tensor's pixels are counted on; None for all that is counted on the host."""
+    device = getattr(values, "device", None)  # a str, of NumPy's arrays
+    return device if getattr(device, "type", None) in COUNTED_THERE else None
+
+
+def borrow(maps: Any, masks: Any | None) -> tuple[PixelScores, np.ndarray, np.ndarray]:
+    """Ranks arrays or tensors where they are.
+
+    Returns:
+        (scores, N maxima, N bools as HeldScores.add returns them)
 
     Raises:
         ValueError: scores that are not finite.
     """
+    if not isinstance(maps, np.ndarray):
+        from invad_fast.metrics.tensor_scores import BorrowedTensors
+
+        tensors = BorrowedTensors(maps, masks)
+        return tensors, tensors.maxima, tensors.marked
     native = native_module()
     if native is None:
         held = hold()
@@ -40,8 +60,12 @@ def borrow(
     return NativeScores(borrowed, lambda *a: borrowed.rank(*a, limit)), maxima, anomalous
 
 
-def hold() -> HeldScores:
-    """An empty collection of pixels that keeps them all."""
+def hold(device: torch.device | None = None) -> HeldScores:
+    """An empty collection of pixels that keeps them all, on the host or a device."""
+    if device is not None:
+        from invad_fast.metrics.tensor_scores import HeldTensors
+
+        return HeldTensors(device)
     native = native_module()
     if native is None:
         return NumpyScores()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from invad_fast.errors import InputError
-from invad_fast.metrics.engines import borrow
+from invad_fast.metrics.engines import borrow, device_of
 from invad_fast.metrics.figures import PROTOCOLS, complete, mean_figures, pixel_figures
 from invad_fast.metrics.image_scores import image_figures, image_scores
 from invad_fast.metrics.inputs import Batch, check, refuse_not_finite
@@ -25,8 +25,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Image, pixel and region figures of one class's test set (SPEC §3), as fractions of one.
 
-    Dense float32 maps and bool or uint8 masks are read where they are; beside them it takes some
-    quarter of the maps' memory, whatever the number of thresholds.
+    Dense float32 maps and bool or uint8 masks are read where they are, on a GPU too; beside them it
+    takes some quarter of the maps' memory, whatever the number of thresholds.
 
     Args:
         maps: N×H×W anomaly maps, array or tensor; float64 is rounded to float32.
@@ -46,7 +46,7 @@ def evaluate(
         InputError: shapes that do not fit, scores that are not finite, an unknown protocol.
     """
     check_protocol(protocol)
-    batch = check(maps, masks, labels)
+    batch = check(maps, masks, labels, device_of(maps))
     if classes is None:
         return _one_class(batch, protocol, pooling)
     names = np.asarray(classes)

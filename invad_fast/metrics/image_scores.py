@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from invad_fast.errors import InputError
 from invad_fast.metrics.bounds import Bounds
 from invad_fast.metrics.cell_scores import RankedCells
-from invad_fast.metrics.engines import cells
+from invad_fast.metrics.engines import cells, device_of
+from invad_fast.metrics.inputs import as_array
 from invad_fast.metrics.ranking import auroc, average_precision, f1_max, rank
+
+if TYPE_CHECKING:
+    import torch
 
 # Cells of image scores in streaming mode.
 IMAGE_CELLS = 1 << 16
 
 
-def image_scores(maps: np.ndarray, pooling: int | None = None) -> np.ndarray:
+def image_scores(maps: Any, pooling: int | None = None) -> np.ndarray:
     """N×H×W → N: the maximum of each map, or of its stride-1 average over pooling×pooling."""
+    if pooling is not None and not 1 <= pooling <= min(maps.shape[1:]):
+        raise InputError(f"pooling {pooling} does not fit maps of {tuple(maps.shape[1:])}")
+    if device_of(maps) is not None:
+        there = maps.amax((1, 2)) if pooling is None else _pooled_maxima(maps, pooling)
+        return there.cpu().numpy()
+    maps = as_array(maps)
     if pooling is None:
         return maps.max(axis=(1, 2))
-    if not 1 <= pooling <= min(maps.shape[1:]):
-        raise InputError(f"pooling {pooling} does not fit maps of {maps.shape[1:]}")
     return np.array([_pooled(scores, pooling).max() for scores in maps])
 
 
@@ -94,3 +102,12 @@ class StreamedImageScores:
 def _pooled(scores: np.ndarray, k: int) -> np.ndarray:
     sums = np.pad(np.cumsum(np.cumsum(scores.astype(np.float64), 0), 1), ((1, 0), (1, 0)))
     return (sums[k:, k:] - sums[:-k, k:] - sums[k:, :-k] + sums[:-k, :-k]) / k**2
+
+
+def _pooled_maxima(maps: torch.Tensor, k: int) -> torch.Tensor:
+    """Of maps on a device: N, float64."""
+    import torch
+
+    pool = torch.nn.functional.avg_pool2d
+    found = [pool(pool(own.double(), (k, 1), 1), (1, k), 1).amax((1, 2)) for own in maps.split(64)]
+    return torch.cat(found)

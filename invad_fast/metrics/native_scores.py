@@ -77,7 +77,7 @@ class NativeHeld:
     def __init__(self, scores: Any) -> None:
         self.scores = scores
 
-    def add(self, maps: np.ndarray, masks: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def add(self, maps: Any, masks: Any | None) -> tuple[np.ndarray, np.ndarray]:
         return self.scores.add(maps, masks, threads())
 
     def state(self) -> dict[str, Any]:

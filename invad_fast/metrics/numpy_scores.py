@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from invad_fast.metrics.exact_state import pack, unpack
 from invad_fast.metrics.pixel_scores import FPR_LIMIT, PixelRanking
 from invad_fast.metrics.ranking import (
     Ranking,
@@ -52,20 +53,23 @@ class NumpyScores:
                 self.high = max(self.high, float(scores.max()))
 
     def state(self) -> dict[str, Any]:
-        return {
-            "normal": _joined(self._normal, np.float32),
-            "anomalous": _joined(self._anomalous, np.float32),
-            "areas": _joined(self._areas, np.uint32),
-            "regions": self.regions,
-        }
+        numbers = {"regions": self.regions, "low": self.low, "high": self.high}
+        return pack(*self._pixels()) | numbers
 
     def add_state(self, state: dict[str, Any]) -> None:
-        self._take(state["normal"], state["anomalous"], state["areas"], state["regions"])
+        self._take(*unpack(state), state["regions"])
+
+    def _pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Normal scores, anomalous scores, areas of these."""
+        return (
+            _joined(self._normal, np.float32),
+            _joined(self._anomalous, np.float32),
+            _joined(self._areas, np.uint32),
+        )
 
     def ranking(self, boundaries: np.ndarray, normal_ranks: np.ndarray) -> PixelRanking:
-        state = self.state()
-        normal, anomalous = state["normal"], state["anomalous"]
-        weights = 1 / state["areas"].astype(np.float64) / max(self.regions, 1)
+        normal, anomalous, areas = self._pixels()
+        weights = 1 / areas.astype(np.float64) / max(self.regions, 1)
         scores = np.concatenate([normal, anomalous])
         ranked = rank(scores, np.arange(len(scores)) >= len(normal))
         both = bool(len(normal) and len(anomalous))

@@ -32,7 +32,7 @@ def per_image_recall(
     """
     if not 0 < least < most <= 1:
         raise InputError(f"false-positive rates must rise within (0, 1], not {least} … {most}")
-    batch = check(maps, masks, None)
+    batch = check(maps, masks, None, None)
     assert batch.masks is not None, "check() refuses neither masks nor labels"
     set_pixels = batch.masks != 0
     anomalous = set_pixels.any(axis=(1, 2))

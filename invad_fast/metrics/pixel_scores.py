@@ -93,8 +93,11 @@ class PixelScores(Protocol):
 class Held(Protocol):
     """Pixels that come batch by batch."""
 
-    def add(self, maps: np.ndarray, masks: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Adds N×H×W maps; returns N maxima and N bools, whether the mask has a pixel set.
+    def add(self, maps: Any, masks: Any | None) -> tuple[np.ndarray, np.ndarray]:
+        """Adds N×H×W maps, arrays or tensors as `inputs.check` makes them.
+
+        Returns:
+            (N maxima, N bools: whether the mask has a pixel set)
 
         Raises:
             ValueError: scores that are not finite; nothing was added then.
@@ -102,11 +105,11 @@ class Held(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """All of it as plain numbers and arrays."""
+        """All of it as plain numbers and arrays on the host."""
         ...
 
     def add_state(self, state: dict[str, Any]) -> None:
-        """Adds what another one of the same kind holds."""
+        """Adds what another one holds, whichever engine's it is; of cells, of as many."""
         ...
 
 
