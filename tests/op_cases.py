@@ -60,7 +60,8 @@ def _double(*shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64)
 
 
-def _style(shape: tuple[int, ...], width: int) -> tuple[Tensor, Tensor, Tensor]:
+def latent(shape: tuple[int, ...], width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """style_modulation's style, weight and bias."""
     n, c, h, w = shape
     weight = _double(2 * c, width, 3, 3) / (9 * width) ** 0.5
     return _double(n, width, h, w), weight, _double(2 * c)
@@ -82,10 +83,10 @@ VARIANTS = {
     ),
     # γ and β are rounded to x's dtype on the way, and so are the 9·S products' inputs
     "style_modulation": Variant(
-        "style_modulation", style_modulation, lambda s: _style(s, 16), slack=8
+        "style_modulation", style_modulation, lambda s: latent(s, 16), slack=8
     ),
     "style_modulation, odd width": Variant(
-        "style_modulation", style_modulation, lambda s: _style(s, 5), slack=8
+        "style_modulation", style_modulation, lambda s: latent(s, 5), slack=8
     ),
     "blur_upsample": Variant(
         "blur_upsample", blur_upsample, lambda s: (None, 1), slack=2, smallest=2

@@ -10,8 +10,19 @@ from pathlib import Path
 import emulated_cuda
 import pytest
 import torch
-from op_cases import DTYPES, SHAPES, VALUES, VARIANTS, assert_close, samples
+from op_cases import (
+    DTYPES,
+    SHAPES,
+    VALUES,
+    VARIANTS,
+    Variant,
+    assert_close,
+    latent,
+    samples,
+)
 from test_metrics_ops import BOUNDARIES, MASKS, check_histogram, check_regions
+
+from invad_fast.ops import style_modulation
 
 NATIVE = {source.stem for source in emulated_cuda.SOURCES}
 CASES = [
@@ -66,6 +77,29 @@ def test_no_order_of_threads_matters(having: list[str], variant, shape: tuple[in
             assert torch.equal(a, b), what
 
 
+@pytest.mark.parametrize("layout", ["channels first", "channels last"])
+@pytest.mark.parametrize(
+    "shape, width, dtype",
+    [
+        pytest.param((2100, 2, 1, 2), 16, torch.float32, id="many tiles of a block"),
+        pytest.param((132, 40, 3, 8), 16, torch.bfloat16, id="64 channels of a block"),
+        pytest.param((2, 3, 5, 7), 24, torch.float16, id="a wide latent"),
+        pytest.param((2, 8, 3, 8), 40, torch.float32, id="a wide latent of vectors"),
+    ],
+)
+def test_style_modulation_in_parts(
+    having: list[str], shape: tuple[int, ...], width: int, dtype: torch.dtype, layout: str
+) -> None:
+    """What the samples of every op are too small for, or too regular."""
+    variant = Variant("style_modulation", style_modulation, lambda s: latent(s, width), slack=8)
+    for what, sample in samples(variant, shape, dtype, layouts=(layout,), values=("usual",)):
+        with emulated_cuda.emulated(having):
+            result, gradients = sample.result(None), sample.gradients(None)
+        assert_close(result, sample.expected(), sample.tolerance, what)
+        for actual, exact in zip(gradients, sample.expected_gradients()):
+            assert_close(actual, exact, 4 * sample.tolerance, what, 1.0)
+
+
 @pytest.mark.parametrize("order", ["forward", "reversed"])
 def test_regions_and_histograms(having: list[str], order: str) -> None:
     assert {"connected_regions", "score_histogram"} <= set(having)
@@ -85,6 +119,8 @@ def test_regions_and_histograms(having: list[str], order: str) -> None:
         (2, "lanes of the mask are elsewhere, or done"),
         (3, "a shuffle reads a lane that is not in its mask"),
         (4, "wrote beyond the dynamic shared memory"),
+        (8, "a matrix's row does not begin at a multiple of 16 bytes"),
+        (9, "cudaLaunchKernelEx.* failed"),
     ],
 )
 def test_mistakes_are_found(library: Path, having: list[str], which: int, message: str) -> None:

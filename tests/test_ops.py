@@ -156,6 +156,17 @@ def opcheck_samples(op: str) -> list[tuple]:
                 1e-5,
             )
         ],
+        "style_modulation_backward": [
+            (
+                x.detach(),
+                x.detach(),
+                torch.randn(2, 3, 4, 5),
+                torch.randn(6, 3, 3, 3),
+                torch.randn(6),
+                torch.randn(2),
+                torch.rand(2),
+            )
+        ],
         "winograd_conv": [
             (torch.randn(2, 16, 5, 6), torch.randn(36, 1, 16, 64), torch.randn(64), None, 0.2),
             (

@@ -14,11 +14,15 @@ extern __shared__ __align__(16) unsigned char dynamic_shared[];
 struct Launch {
   dim3 grid, block;
   size_t shared_bytes = 0;
+  static constexpr size_t kUnasked = 48 << 10;  // shared memory that any kernel may have
 
   // The arguments are converted to the kernel's parameters.
   template <typename... Parameters, typename... Arguments>
   void operator()(const CurrentStream& stream, void (*kernel)(Parameters...),
                   Arguments&&... arguments) const {
+    if (shared_bytes > kUnasked)
+      STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          static_cast<int>(shared_bytes)));
     cudaLaunchConfig_t config{};
     config.gridDim = grid;
     config.blockDim = block;

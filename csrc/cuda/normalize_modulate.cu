@@ -1,73 +1,10 @@
 // y = (x - mean) * rstd * gamma + beta, mean and variance over C x H x W of each sample.
 // Two launches each way: one for every chunk's sums, one for the result, in which each block adds
 // up the chunks of its sample by itself. Nothing depends on the order in which blocks run.
-#include "block_sum.h"
-#include "sample_chunks.h"
+#include "sample_statistics.h"
 
 namespace invad {
 namespace {
-
-// x: samples x size. statistics: blocks x 2, the mean of each chunk and the sum of squared
-// distances from it; taken in two passes over registers, so that nothing cancels.
-template <typename T, int N>
-__global__ void __launch_bounds__(kThreads)
-    chunk_statistics(const T* __restrict__ x, Accumulate<T>* __restrict__ statistics,
-                     Chunks chunks) {
-  using A = Accumulate<T>;
-  const Chunk chunk(chunks);
-  x += chunk.sample * chunks.size;
-  A mean = 0, squares = 0;
-  for (int tile = chunk.begin; tile < chunk.end; tile += kThreads * kUnroll * N) {
-    A v[kUnroll][N];
-    each_vector<N>(tile, chunk.end, [&](int u, int at) { load<N>(x + at, v[u]); });
-    A sum[1] = {0}, square[1] = {0};
-    each_vector<N>(tile, chunk.end, [&](int u, int) {
-#pragma unroll
-      for (int i = 0; i < N; ++i) sum[0] += v[u][i];
-    });
-    block_sum(sum);
-    const A count = min(kThreads * kUnroll * N, chunk.end - tile);
-    const A tile_mean = sum[0] / count;
-    each_vector<N>(tile, chunk.end, [&](int u, int) {
-#pragma unroll
-      for (int i = 0; i < N; ++i) square[0] += (v[u][i] - tile_mean) * (v[u][i] - tile_mean);
-    });
-    block_sum(square);
-    // Chan, Golub and LeVeque's rule for two sets.
-    const A before = tile - chunk.begin, weight = count / (before + count);
-    const A distance = tile_mean - mean;
-    mean += distance * weight;
-    squares += square[0] + distance * distance * (before * weight);
-  }
-  if (threadIdx.x == 0) {
-    statistics[2 * static_cast<int64_t>(blockIdx.x)] = mean;
-    statistics[2 * static_cast<int64_t>(blockIdx.x) + 1] = squares;
-  }
-}
-
-template <typename A>
-struct Normal {
-  A mean, rstd;
-};
-
-// Of the whole sample, from its chunks' statistics.
-template <typename A>
-__device__ Normal<A> add_up_statistics(const A* statistics, const Chunks& chunks, double eps) {
-  const double origin = statistics[0];
-  double sums[2] = {0, 0};
-  for (int i = threadIdx.x; i < chunks.per_sample; i += kThreads) {
-    const double count = min(chunks.length, chunks.size - i * chunks.length);
-    const double distance = statistics[2 * i] - origin;
-    sums[0] += count * distance;
-    sums[1] += statistics[2 * i + 1] + count * distance * distance;
-  }
-  block_sum(sums);
-  const double offset = sums[0] / chunks.size;
-  const double variance = sums[1] / chunks.size - offset * offset;
-  // NaN stays NaN: max would drop it.
-  const double safe = variance < 0 ? 0 : variance;
-  return {static_cast<A>(origin + offset), static_cast<A>(rsqrt(safe + eps))};
-}
 
 // x, y: samples x size; gamma_beta: samples x 2 size or null; statistics: blocks x 2;
 // mean, rstd: samples.
@@ -233,17 +170,16 @@ std::tuple<Tensor, Tensor, Tensor> normalize_modulate(const Tensor& x_in,
       torch::stable::fill_(rstd, NAN);
       return;
     }
+    const ChunkStatistics statistics = chunk_statistics<T>(x, stream);
     with_vectors<T>(
         run_length(x, layout),
         [&](auto n) {
           constexpr int N = decltype(n)::value;
-          const Chunks chunks(x, N);
-          const Tensor statistics = empty({chunks.blocks, 2}, x, kScalarType<A>);
+          const Chunks& chunks = statistics.chunks;
           const Launch launch{dim3(chunks.blocks), dim3(kThreads)};
-          launch(stream, chunk_statistics<T, N>, data<T>(x), mutable_data<A>(statistics), chunks);
-          launch(stream, modulate<T, N>, data<T>(x), data<T>(gamma_beta), data<A>(statistics), eps,
-                 mutable_data<T>(y), mutable_data<A>(mean), mutable_data<A>(rstd), chunks,
-                 GammaBeta(x, layout, chunks));
+          launch(stream, modulate<T, N>, data<T>(x), data<T>(gamma_beta),
+                 data<A>(statistics.values), eps, mutable_data<T>(y), mutable_data<A>(mean),
+                 mutable_data<A>(rstd), chunks, GammaBeta(x, layout, chunks));
         },
         data<T>(x), data<T>(gamma_beta), data<T>(y));
   });

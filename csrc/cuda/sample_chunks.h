@@ -1,6 +1,6 @@
-// How normalize_modulate shares a sample out: chunks of neighbouring elements, one a block, so that
-// a batch of one fills the GPU as well. Where chunks begin depends on the shape alone: so do the
-// sums, whatever the GPU.
+// How the ops that normalise share a sample out: chunks of neighbouring elements, one a block, so
+// that a batch of one fills the GPU as well. Where chunks begin depends on the shape alone: so do
+// the sums, whatever the GPU.
 #pragma once
 
 #include <algorithm>
@@ -36,13 +36,13 @@ struct Chunks {
 
   Chunks(const Tensor& x, int vector) {
     const int64_t sample = x.size(1) * x.size(2) * x.size(3);
-    STD_TORCH_CHECK(sample < (int64_t{1} << 30), "normalize_modulate: a sample is too large");
+    STD_TORCH_CHECK(sample < (int64_t{1} << 30), "a sample is too large");
     const int64_t tile = int64_t{kThreads} * kUnroll * vector;
     size = static_cast<int>(sample);
     length = static_cast<int>(tile * ceil_div(sample, tile * kMost));
     per_sample = static_cast<int>(ceil_div(sample, length));
     blocks = x.size(0) * per_sample;
-    STD_TORCH_CHECK(blocks < (int64_t{1} << 31), "normalize_modulate: x has too many elements");
+    STD_TORCH_CHECK(blocks < (int64_t{1} << 31), "x has too many elements");
   }
 };
 

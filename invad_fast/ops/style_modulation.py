@@ -84,8 +84,7 @@ def _setup_context(ctx, inputs, output) -> None:
 def _backward(ctx, grad: Tensor, *_) -> tuple[Tensor | None, ...]:
     """γ is computed again from the style: keeping it would cost twice x's memory."""
     x, style, weight, bias, mean, rstd = ctx.saved_tensors
-    gamma_beta = _gamma_beta(x, style, weight, bias)
-    grad_x, grad_gamma_beta = normalize_modulate_backward(grad, x, gamma_beta, mean, rstd)
+    grad_x, grad_gamma_beta = op_backward(grad, x, style, weight, bias, mean, rstd)
     needed = list(ctx.needs_input_grad[1:4])
     grads = torch.ops.aten.convolution_backward(
         grad_gamma_beta, style.to(x.dtype), weight.to(x.dtype), [bias.shape[0]],
@@ -96,6 +95,34 @@ def _backward(ctx, grad: Tensor, *_) -> tuple[Tensor | None, ...]:
     return grad_x, *own, None
 
 
+def _reference_backward(
+    grad: Tensor,
+    x: Tensor,
+    style: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Of x and of what the convolution gave; a convolution's own gradients are the rest.
+
+    Args:
+        grad: of y, N×C×H×W.
+        x, style, weight, bias: as given to the op.
+        mean, rstd: N, as returned by it.
+
+    Returns:
+        (N×C×H×W laid out like x, N×2C×H×W in x's dtype, γ's first)
+    """
+    gamma_beta = _gamma_beta(x, style, weight, bias)
+    return normalize_modulate_backward(grad, x, gamma_beta, mean, rstd)
+
+
+def _fake_backward(grad: Tensor, x: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+    n, c, h, w = x.shape
+    return empty_like(x), empty_like(x, (n, 2 * c, h, w))
+
+
 _op = define(
     "style_modulation(Tensor x, Tensor style, Tensor weight, Tensor bias, float eps)"
     " -> (Tensor, Tensor, Tensor)",
@@ -104,4 +131,11 @@ _op = define(
     _setup_context,
     _backward,
     composition="it runs as a convolution and normalize_modulate",
+)
+op_backward = define(
+    "style_modulation_backward(Tensor grad, Tensor x, Tensor style, Tensor weight, Tensor bias,"
+    " Tensor mean, Tensor rstd) -> (Tensor, Tensor)",
+    _reference_backward,
+    _fake_backward,
+    composition="it runs as a convolution and normalize_modulate_backward",
 )

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 
 // Barriers of one kernel are told apart by where they are called.
 #define INVAD_CALLED_FROM const char *file = __builtin_FILE(), int line = __builtin_LINE()
@@ -41,10 +42,27 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs = 0;
 };
 
+// More than 48 kB of shared memory a kernel has only after asking for it.
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+namespace cuda_emulation {
+inline std::map<const void*, size_t> allowed_shared_bytes;
+}
+template <typename... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int bytes) {
+  cuda_emulation::allowed_shared_bytes[reinterpret_cast<const void*>(kernel)] = bytes;
+  return cudaSuccess;
+}
+
 // The arguments are converted to the kernel's parameters, once, as CUDA does.
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
+  const auto allowed =
+      cuda_emulation::allowed_shared_bytes.find(reinterpret_cast<const void*>(kernel));
+  if (config->dynamicSmemBytes > (48 << 10) &&
+      (allowed == cuda_emulation::allowed_shared_bytes.end() ||
+       config->dynamicSmemBytes > allowed->second))
+    return cudaErrorInvalidValue;
   const auto run = [kernel](Parameters... given) { return [=] { kernel(given...); }; };
   cuda_emulation::launch(run(std::forward<Arguments>(arguments)...), config->gridDim,
                          config->blockDim, config->dynamicSmemBytes);

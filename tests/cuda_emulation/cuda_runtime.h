@@ -94,4 +94,5 @@ void __stcg(T* to, T value) {
 
 #include "atomics.h"
 #include "block.h"
+#include "ptx.h"
 #include "warp.h"

@@ -1,5 +1,6 @@
 // Kernels with a mistake each: the emulation must find every one of them.
 #include "../../csrc/cuda/launch.h"
+#include "../../csrc/cuda/ptx.h"
 
 namespace {
 
@@ -42,17 +43,23 @@ __global__ void unaligned(float* to) {
   if (threadIdx.x == 0) to[0] = vector->x;
 }
 
+__global__ void unaligned_row_of_a_matrix() {
+  unsigned matrices[2];
+  invad::load_matrices(invad::dynamic_shared + 8, matrices);
+}
+
 }  // namespace
 
 // What is thrown, or what the kernel wrote to `to`, 64 floats.
 extern "C" __attribute__((visibility("default"))) const char* run_mistake(int which, float* to) {
   static std::string message;
-  const auto run = [](auto* kernel, auto... arguments) {
+  size_t shared_bytes = 63 * sizeof(float);
+  const auto run = [&](auto* kernel, auto... arguments) {
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(1);
     config.blockDim = dim3(64);
-    config.dynamicSmemBytes = 63 * sizeof(float);
-    cudaLaunchKernelEx(&config, kernel, arguments...);
+    config.dynamicSmemBytes = shared_bytes;
+    STD_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, arguments...));
   };
   try {
     message.clear();
@@ -78,8 +85,15 @@ extern "C" __attribute__((visibility("default"))) const char* run_mistake(int wh
       case 6:
         run(beyond_the_end, to);
         break;
-      default:
+      case 7:
         run(unaligned, to);
+        break;
+      case 8:
+        run(unaligned_row_of_a_matrix);
+        break;
+      default:
+        shared_bytes = 50000;  // and nobody asked for more than 48 kB
+        run(too_much_shared_memory);
     }
   } catch (const std::exception& error) {
     message = error.what();
