@@ -83,9 +83,9 @@ void check(std::mt19937& random) {
     CellScores cells(capacity), more(capacity);
     cells.add(sample.pixels(), threads);
     more.add(sample.pixels(), threads);
-    more.merge(cells.cells(), cells.shift(), cells.summary());
+    more.merge(cells.cells(), cells.limit(), cells.summary());
     uint64_t pixels = 0;
-    for (const Cell& cell : more.cells()) pixels += cell.normal + cell.anomalous;
+    for (const Cell& cell : more.cells()) pixels += cell.counts.normal + cell.counts.anomalous;
     expect(more.cells().size() <= capacity, "no more cells than there may be");
     expect(pixels == 2 * sample.scores.size(), "every pixel in a cell");
   }

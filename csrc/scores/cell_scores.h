@@ -1,21 +1,21 @@
-// Pixels in constant memory: counts in cells of 2^shift neighbouring keys, as fine as so many
-// cells allow. The shift depends on all pixels together, not on their order, nor on how they were
-// spread before merge(): counts of fine cells add up to those of coarse ones exactly.
+// Pixels in constant memory: counts in cells, each as wide as the figures allow. Until there are
+// more distinct scores than cells, every cell is a single key and nothing depends on the order of
+// the pixels, nor on how they were spread before merge().
+//
+// A cell that has grown too heavy to take more pixels is not split, for where its pixels lie is
+// forgotten: it stays, and pixels that come later within its range have finer cells of their own
+// beside it. So no cluster of scores is ever lost in a cell that was wide before it came.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "cells.h"
 #include "summary.h"
 #include "survey.h"
 
 namespace invad::scores {
-
-struct Cell {
-  uint32_t key;                        // the first of the cell's keys
-  uint64_t normal, anomalous, weight;  // the last: region_unit.h
-};
 
 class CellScores {
  public:
@@ -24,19 +24,20 @@ class CellScores {
 
   // Throws std::domain_error, and adds nothing, where a score is not finite.
   MapSummary add(const Pixels& pixels, int threads);
-  // Cells of 2^shift keys, rising, and what is known of their pixels.
-  void merge(const std::vector<Cell>& cells, int shift, const Summary& summary);
+  // What another one holds: its cells, limit and summary.
+  void merge(const std::vector<Cell>& cells, float limit, const Summary& summary);
 
-  const std::vector<Cell>& cells() const { return cells_; }
-  int shift() const { return shift_; }
+  const std::vector<Cell>& cells() const { return cells_; }  // in order
+  // The greatest cost of a range that was merged: 0 as long as all cells are single keys.
+  float limit() const { return limit_; }
   const Summary& summary() const { return summary_; }
 
  private:
-  void merge(std::vector<Cell>&& cells, int shift);
+  void merge(const std::vector<Cell>& others);
 
   size_t capacity_;
-  int shift_ = 0;
-  std::vector<Cell> cells_;  // rising
+  float limit_ = 0;
+  std::vector<Cell> cells_;
   Summary summary_;
 };
 

@@ -167,49 +167,54 @@ void add_exact_state(ExactScores& scores, const py::dict& state) {
   scores.add_part(part, summary);
 }
 
-// rising keys, and what the cells hold; what is known of all pixels
+// The cells' last keys and widths, in order, and what they hold; what is known of all pixels.
 py::dict cell_state(const CellScores& scores) {
   const std::vector<Cell>& cells = scores.cells();
-  Array<uint32_t> keys(cells.size());
+  Array<uint32_t> last(cells.size());
+  Array<uint8_t> bits(cells.size());
   Array<int64_t> normal(cells.size()), anomalous(cells.size()), weight(cells.size());
   for (size_t i = 0; i < cells.size(); ++i) {
-    keys.mutable_data()[i] = cells[i].key;
-    normal.mutable_data()[i] = static_cast<int64_t>(cells[i].normal);
-    anomalous.mutable_data()[i] = static_cast<int64_t>(cells[i].anomalous);
-    weight.mutable_data()[i] = static_cast<int64_t>(cells[i].weight);
+    last.mutable_data()[i] = cells[i].range.last;
+    bits.mutable_data()[i] = static_cast<uint8_t>(cells[i].range.bits);
+    normal.mutable_data()[i] = static_cast<int64_t>(cells[i].counts.normal);
+    anomalous.mutable_data()[i] = static_cast<int64_t>(cells[i].counts.anomalous);
+    weight.mutable_data()[i] = static_cast<int64_t>(cells[i].counts.weight);
   }
   const Summary& summary = scores.summary();
-  return py::dict("keys"_a = keys, "normal"_a = normal, "anomalous"_a = anomalous,
-                  "weight"_a = weight, "shift"_a = scores.shift(), "regions"_a = summary.regions,
+  return py::dict("last"_a = last, "bits"_a = bits, "normal"_a = normal, "anomalous"_a = anomalous,
+                  "weight"_a = weight, "limit"_a = scores.limit(), "regions"_a = summary.regions,
                   "low"_a = score_of(summary.lowest_key), "high"_a = score_of(summary.highest_key));
 }
 
 void add_cell_state(CellScores& scores, const py::dict& state) {
-  const auto keys = state["keys"].cast<Array<uint32_t>>();
+  const auto last = state["last"].cast<Array<uint32_t>>();
+  const auto bits = state["bits"].cast<Array<uint8_t>>();
   const auto normal = state["normal"].cast<Array<int64_t>>();
   const auto anomalous = state["anomalous"].cast<Array<int64_t>>();
   const auto weight = state["weight"].cast<Array<int64_t>>();
-  const int shift = state["shift"].cast<int>();
-  const py::ssize_t size = keys.size();
-  const bool rising = std::adjacent_find(keys.data(), keys.data() + size, std::greater_equal<>()) ==
-                      keys.data() + size;
-  if (normal.size() != size || anomalous.size() != size || weight.size() != size || !rising ||
-      shift < 0 || shift > 31)
-    throw std::invalid_argument("this is not the state of scores in cells");
+  const py::ssize_t size = last.size();
+  const float limit = state["limit"].cast<float>();
+  bool valid = bits.size() == size && normal.size() == size && anomalous.size() == size &&
+               weight.size() == size && limit >= 0;
   std::vector<Cell> cells;
   Summary summary{0, 0, state["regions"].cast<int64_t>(), ~0u, 0, true};
-  for (py::ssize_t i = 0; i < size; ++i) {
-    cells.push_back({keys.data()[i], static_cast<uint64_t>(normal.data()[i]),
-                     static_cast<uint64_t>(anomalous.data()[i]),
-                     static_cast<uint64_t>(weight.data()[i])});
-    summary.normal += cells.back().normal;
-    summary.anomalous += cells.back().anomalous;
+  for (py::ssize_t i = 0; valid && i < size; ++i) {
+    const CellRange range{last.data()[i], bits.data()[i]};
+    const CellCounts counts{static_cast<uint64_t>(normal.data()[i]),
+                            static_cast<uint64_t>(anomalous.data()[i]),
+                            static_cast<uint64_t>(weight.data()[i])};
+    valid = range.bits <= 32 && joint(range, range) == range &&
+            (i == 0 || before(cells.back().range, range));
+    cells.push_back({range, counts});
+    summary.normal += counts.normal;
+    summary.anomalous += counts.anomalous;
   }
+  if (!valid) throw std::invalid_argument("this is not the state of scores in cells");
   if (size > 0) {
     summary.lowest_key = key_of(state["low"].cast<float>());
     summary.highest_key = key_of(state["high"].cast<float>());
   }
-  scores.merge(cells, shift, summary);
+  scores.merge(cells, limit, summary);
 }
 
 // add(maps, masks, threads) of scores that are held.

@@ -29,7 +29,9 @@ class AnomalyMetrics:
     """SPEC §3's figures of one class, from any number of batches.
 
     The figures do not depend on the order or the sizes of the batches, nor on how they were
-    spread over processes before ``merge``: everything that is summed is an integer.
+    spread over processes before ``merge``, because everything that is summed is an integer. In
+    streaming mode that ends where there are more distinct scores than cells: which of them share
+    a cell depends on the order, and so do the figures then, within their bounds.
 
         metrics = AnomalyMetrics()
         for maps, masks in batches:
@@ -38,8 +40,9 @@ class AnomalyMetrics:
 
     Args:
         mode: "exact" keeps two bytes a normal pixel and six an anomalous one. "streaming" takes
-            constant memory for any number of images and needs no range of scores: a figure may
-            then be wrong by what ``errors`` says, and never by more.
+            constant memory for any number of images and needs no range of scores. It is exact up
+            to CELLS distinct scores; beyond, a figure may be wrong by what ``errors`` says, and
+            never by more.
         protocol, pooling: as for :func:`invad_fast.metrics.evaluate`.
     """
 
@@ -113,7 +116,7 @@ class AnomalyMetrics:
         Args:
             false_positive_rate: the least threshold that calls no larger share of the normal
                 pixels anomalous; None for the threshold with the largest F1. In streaming mode it
-                may be higher than need be by a cell's width, some 1e-4 of itself.
+                may be higher than need be: by the width of the cell it ends.
 
         Returns:
             Not a number where there are no normal pixels, or for F1 no anomalous ones.
@@ -132,7 +135,8 @@ class AnomalyMetrics:
         ranking = pixels.ranking(np.empty(0, np.float32), ranks)
         if false_positive_rate is None:
             return ranking.f1_score
-        return float(np.nextafter(ranking.normal_scores[0], np.float32(np.inf)))
+        with np.errstate(over="ignore"):  # above the greatest float: no pixel is
+            return float(np.nextafter(ranking.normal_scores[0], np.float32(np.inf)))
 
     def merge(self, other: AnomalyMetrics) -> None:
         """Adds what another one has seen."""

@@ -13,16 +13,18 @@ from invad_fast.metrics.anomaly_metrics import CELLS, AnomalyMetrics
 from invad_fast.metrics.engines import cells
 from invad_fast.metrics.image_scores import IMAGE_CELLS
 
-_COLUMNS = ("keys", "normal", "anomalous", "weight")
-_NUMBERS = ("shift", "regions")
-_ENDS = ("low", "high")
+_COUNTS = ("normal", "anomalous", "weight")
+_FLOATS = ("low", "high", "limit")
 
 
 class AnomalyMetric(Metric):
     """SPEC §3's figures of one class, with all that torchmetrics does: collections, DDP, Lightning.
 
-    The states have a fixed size (10 MB), and those of processes add up to the very state that one
-    process would have. Every update packs them: :class:`AnomalyMetrics` alone is faster.
+    The states have a fixed size (10 MB), and those of processes add up: to the very state that one
+    process would have, as long as there are no more distinct scores than cells, and beyond to one
+    with bounds as rigorous. The sum is a function, ``add_packed``, because no row of a state means
+    the same scores in every process: that would need their range in advance. Every update packs
+    the states: :class:`AnomalyMetrics` alone is faster.
 
     Args:
         protocol, pooling: as for :class:`AnomalyMetrics`.
@@ -79,24 +81,30 @@ class AnomalyMetric(Metric):
 
 def pack(state: dict[str, Any], capacity: int) -> Tensor:
     """The state of cells as (capacity + 2)×4 int64; the first two rows are all but the cells."""
-    count = len(state["keys"])
+    count = len(state["last"])
     packed = np.zeros((capacity + 2, 4), np.int64)
-    packed[0, :3] = [count, *(state[name] for name in _NUMBERS)]
-    packed[1, :2] = np.array([state[name] for name in _ENDS], np.float32).view(np.int32)
-    for column, name in enumerate(_COLUMNS):
-        packed[2 : count + 2, column] = state[name]
+    packed[0, :2] = count, state["regions"]
+    packed[1, :3] = np.array([state[name] for name in _FLOATS], np.float32).view(np.int32)
+    cells = packed[2 : count + 2]
+    cells[:, 0] = state["last"].astype(np.int64) << 6 | state["bits"]
+    for column, name in enumerate(_COUNTS, 1):
+        cells[:, column] = state[name]
     return torch.from_numpy(packed)
 
 
 def unpack(packed: Tensor) -> dict[str, Any]:
     """The inverse of ``pack``."""
     rows = packed.cpu().numpy()
-    count = int(rows[0, 0])
-    numbers = {name: int(rows[0, 1 + i]) for i, name in enumerate(_NUMBERS)}
-    ends = rows[1, :2].astype(np.int32).view(np.float32)
-    columns = {name: rows[2 : count + 2, i].copy() for i, name in enumerate(_COLUMNS)}
-    columns["keys"] = columns["keys"].astype(np.uint32)
-    return {**numbers, **dict(zip(_ENDS, ends.tolist())), **columns}
+    count, regions = rows[0, :2].tolist()
+    floats = rows[1, :3].astype(np.int32).view(np.float32)
+    cells = rows[2 : count + 2]
+    return {
+        "last": (cells[:, 0] >> 6).astype(np.uint32),
+        "bits": (cells[:, 0] & 63).astype(np.uint8),
+        **{name: cells[:, column].copy() for column, name in enumerate(_COUNTS, 1)},
+        "regions": regions,
+        **dict(zip(_FLOATS, floats.tolist())),
+    }
 
 
 def add_packed(packed: Tensor) -> Tensor:
