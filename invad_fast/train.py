@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from invad_fast.allocator import keep_freed_memory
 from invad_fast.calibrate import calibrate, check_rate
 from invad_fast.data import Dataset, read_dataset
 from invad_fast.device import autocast, choose_device, choose_precision
@@ -136,6 +137,8 @@ def train(
             f"a batch of {chosen.batch_size} images cannot be shared evenly by {world.size} "
             "processes: choose a multiple"
         )
+    if device.type == "cpu":
+        keep_freed_memory()
     show_progress = show_progress and world.main
     # The main process decides: it may have made the run folder that another one is looking at.
     resume = world.on_main(lambda: resume or restarted())

@@ -1,17 +1,14 @@
 """cosine_map, anomaly_score and the arrow they make, against SPEC §2 written straight."""
 
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import emulated_cuda
 import numpy as np
 import pytest
 import torch
+from another_process import run_again
 from op_cases import DTYPES, LAYOUTS, available
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -259,28 +256,16 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         assert torch.equal(maps, results[0][0]) and torch.equal(score, results[0][1])
 
 
-def run_in_another_process(names: str, environment: dict[str, str]) -> None:
-    """This file's tests of such names; the variables are read when a process starts."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", names, __file__],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-
-
 @pytest.mark.skipif("cpu" not in available("cosine_map"), reason="the CPU library was not built")
 @pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_other_instruction_sets_in_another_process(capability: str) -> None:
     """What a processor without AVX-512, or without AVX2, would run."""
-    run_in_another_process("cpu and not another_process", {"INVAD_FAST_CPU_CAPABILITY": capability})
+    run_again(__file__, "cpu and not another_process", {"INVAD_FAST_CPU_CAPABILITY": capability})
 
 
 def test_triton_in_its_interpreter_in_another_process() -> None:
     pytest.importorskip("triton", reason="triton is not installed: it comes with torch's builds")
-    run_in_another_process("triton and not another_process", {"TRITON_INTERPRET": "1"})
+    run_again(__file__, "triton and not another_process", {"TRITON_INTERPRET": "1"})
 
 
 def test_machine_code_for_an_absent_gpu() -> None:

@@ -176,6 +176,13 @@ def opcheck_samples(op: str) -> list[tuple]:
                 torch.randn(1, 64, 4, 4),
                 1.0,
             ),
+            (
+                torch.randn(1, 16, 4, 4).bfloat16(),
+                torch.randn(36, 1, 8, 128).bfloat16(),
+                torch.randn(64),
+                None,
+                0.2,
+            ),
         ],
         "blur_upsample": [(x, None, 1), (x, torch.randn(3, requires_grad=True), 2)],
         "normalize_modulate_backward": [

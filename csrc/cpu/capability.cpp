@@ -15,7 +15,10 @@ Capability of_processor() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512cd");
-  if (avx2) return avx512 ? Capability::kAvx512 : Capability::kAvx2;
+  const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  if (bf16) return Capability::kAvx512Bf16;
+  if (avx512) return Capability::kAvx512;
+  if (avx2) return Capability::kAvx2;
 #endif
   return Capability::kPlain;
 }
@@ -24,7 +27,8 @@ Capability allowed() {
   const char* wanted = std::getenv("INVAD_FAST_CPU_CAPABILITY");
   if (wanted && !std::strcmp(wanted, "default")) return Capability::kPlain;
   if (wanted && !std::strcmp(wanted, "avx2")) return Capability::kAvx2;
-  return Capability::kAvx512;
+  if (wanted && !std::strcmp(wanted, "avx512")) return Capability::kAvx512;
+  return Capability::kAvx512Bf16;
 }
 
 }  // namespace
@@ -39,6 +43,8 @@ Capability capability() {
 // For `invad-fast doctor`, through ctypes.
 extern "C" __attribute__((visibility("default"))) const char* invad_fast_cpu_capability() {
   switch (invad::capability()) {
+    case invad::Capability::kAvx512Bf16:
+      return "AVX-512 with BF16";
     case invad::Capability::kAvx512:
       return "AVX-512";
     case invad::Capability::kAvx2:

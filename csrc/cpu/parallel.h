@@ -26,9 +26,10 @@
 
 namespace invad {
 
-enum class Capability { kPlain, kAvx2, kAvx512 };
+enum class Capability { kPlain, kAvx2, kAvx512, kAvx512Bf16 };
 
-// The processor's, or less where INVAD_FAST_CPU_CAPABILITY (default, avx2, avx512) says so.
+// The processor's, or less where INVAD_FAST_CPU_CAPABILITY (default, avx2, avx512) says so;
+// each has what those before it have.
 Capability capability();
 
 #ifdef INVAD_X86
@@ -53,8 +54,8 @@ void parallel(int64_t count, int64_t grain, const F& f) {
   if (count <= 0) return;
   torch::stable::parallel_for(0, count, grain < 1 ? 1 : grain, [&](int64_t begin, int64_t end) {
 #ifdef INVAD_X86
-    if (capability() == Capability::kAvx512) return run_avx512(f, begin, end);
-    if (capability() == Capability::kAvx2) return run_avx2(f, begin, end);
+    if (capability() >= Capability::kAvx512) return run_avx512(f, begin, end);
+    if (capability() >= Capability::kAvx2) return run_avx2(f, begin, end);
 #endif
     run_plain(f, begin, end);
   });

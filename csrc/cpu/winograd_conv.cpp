@@ -8,10 +8,16 @@
 
 #include "parallel.h"
 
+#ifdef INVAD_X86
+#include <immintrin.h>
+#endif
+
 namespace invad {
 namespace {
 
 constexpr int64_t kTile = 4, kPatch = 6, kPositions = 36, kLanes = 16, kPanel = 64;
+// The points of the interpolation: 0, +-kNear, +-kFar and infinity (see ops/winograd_conv.py).
+constexpr float kNear = 0.625f, kFar = 1.5f;
 // What the transformed patches and products of a group may take: they come back from a cache.
 constexpr int64_t kGroupBytes = 2 << 20;
 
@@ -19,11 +25,11 @@ struct Range {
   int64_t begin, end;
 };
 
-// Of maps of type T; what is between the transforms is float32.
-template <typename T>
+// Of maps of type T; factors are of type W, their products and sums float32.
+template <typename T, typename W>
 struct Kernels {
-  void (*transform_patch)(const T*, int64_t, int64_t, Range, Range, int64_t, float*, int64_t);
-  void (*multiply)(const float*, int64_t, const float*, int64_t, float*, int64_t, int64_t);
+  void (*transform_patch)(const T*, int64_t, int64_t, Range, Range, int64_t, W*, int64_t);
+  void (*multiply)(const W*, int64_t, const W*, int64_t, float*, int64_t, int64_t);
   void (*transform_tile)(const float*, int64_t, const float*, const T*, float, T*, int64_t, int64_t,
                          int64_t, int64_t, int64_t);
 };
@@ -45,14 +51,22 @@ namespace wide {
 #include "winograd_kernels.h"
 #undef KERNEL
 }  // namespace wide
+namespace wide_bf16 {
+#define KERNEL __attribute__((target("avx512f,avx512dq,avx512vl,avx512bf16,avx2,fma")))
+#define BF16_INSTRUCTIONS
+#include "winograd_kernels.h"
+#undef BF16_INSTRUCTIONS
+#undef KERNEL
+}  // namespace wide_bf16
 #endif
 
-template <typename T>
-const Kernels<T>& kernels() {
+template <typename T, typename W>
+const Kernels<T, W>& kernels() {
 #ifdef INVAD_X86
-  if (capability() == Capability::kAvx512) return wide::kernels<T>;
+  if (capability() >= Capability::kAvx512Bf16) return wide_bf16::kernels<T, W>;
+  if (capability() >= Capability::kAvx512) return wide::kernels<T, W>;
 #endif
-  return narrow::kernels<T>;
+  return narrow::kernels<T, W>;
 }
 
 // What of 0 .. length lies in a window of `size` that begins at `from`, counted from there.
@@ -79,18 +93,19 @@ struct Tiles {
   }
 };
 
-// x: N x I x H x W, plus and y: N x O x H x W, channels last; weight: 36 x O/64 x I x 64; bias: O.
-template <typename T>
-void convolve(const T* x, const float* weight, const float* bias, const T* plus, float slope, T* y,
-              const Tiles& tiles, int64_t in, int64_t out, const Tensor& like) {
-  const Kernels<T>& k = kernels<T>();
+// x: N x I x H x W, plus and y: N x O x H x W, channels last; bias: O; weight: 36 x O/64 x I x 64,
+// or of bfloat16 36 x O/64 x I/2 x 64 x 2.
+template <typename T, typename W>
+void convolve(const T* x, const W* weight, const float* bias, const T* plus, float slope, T* y,
+              const Tiles& tiles, int64_t in, int64_t out, const Tensor& like, ScalarType factors) {
+  const Kernels<T, W>& k = kernels<T, W>();
   // A group so small that what passes between the steps stays in a cache, but no smaller than
   // what makes reading all filters once more for each group worth it.
-  const int64_t fitting = kGroupBytes / (kPositions * (in + out) * sizeof(float));
+  const int64_t fitting = kGroupBytes / (kPositions * (in * sizeof(W) + out * sizeof(float)));
   const int64_t group = std::min(tiles.count, std::max(fitting, in * out / (in + out)));
-  const Tensor patches = empty({kPositions, group, in}, like, ScalarType::Float);
+  const Tensor patches = empty({kPositions, group, in}, like, factors);
   const Tensor products = empty({kPositions, group, out}, like, ScalarType::Float);
-  float* v = mutable_data<float>(patches);
+  W* v = mutable_data<W>(patches);
   float* m = mutable_data<float>(products);
   const int64_t panels = out / kPanel;
   using torch::stable::parallel_for;
@@ -123,20 +138,22 @@ void convolve(const T* x, const float* weight, const float* bias, const T* plus,
   }
 }
 
-// x: N x I x H x W, weight: 36 x O/64 x I x 64, bias: O, plus: N x O x H x W. Returns N x O x H x
-// W, channels last.
+// x: N x I x H x W, weight: 36 x O/64 x I x 64 of float32 or 36 x O/64 x I/2 x 128 of bfloat16,
+// bias: O, plus: N x O x H x W. Returns N x O x H x W, channels last.
 Tensor winograd_conv(const Tensor& x_in, const Tensor& weight, const Tensor& bias,
                      std::optional<Tensor> plus, double slope) {
-  STD_TORCH_CHECK(x_in.dim() == 4 && weight.dim() == 4 && weight.size(0) == kPositions &&
-                      weight.size(3) == kPanel && weight.size(2) == x_in.size(1) &&
-                      x_in.size(1) % kLanes == 0,
-                  "winograd_conv: weight must be 36 x O/64 x I x 64 for x's I, a multiple of 16");
-  STD_TORCH_CHECK(
-      weight.scalar_type() == ScalarType::Float && bias.scalar_type() == ScalarType::Float,
-      "winograd_conv: weight and bias must be float32");
-  const ScalarType type = x_in.scalar_type();
+  const ScalarType type = x_in.scalar_type(), factors = weight.scalar_type();
   STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::BFloat16,
                   "winograd_conv: x must be float32 or bfloat16");
+  STD_TORCH_CHECK(
+      bias.scalar_type() == ScalarType::Float && (factors == ScalarType::Float || factors == type),
+      "winograd_conv: weight must be float32 or, like x, bfloat16; bias must be float32");
+  const int64_t paired = factors == ScalarType::Float ? 1 : 2;
+  STD_TORCH_CHECK(x_in.dim() == 4 && weight.dim() == 4 && weight.size(0) == kPositions &&
+                      weight.size(3) == paired * kPanel &&
+                      weight.size(2) * paired == x_in.size(1) && x_in.size(1) % kLanes == 0,
+                  "winograd_conv: weight must be winograd_weight's for x's channels, a multiple of "
+                  "16");
   const int64_t in = x_in.size(1), out = weight.size(1) * kPanel;
   STD_TORCH_CHECK(bias.dim() == 1 && bias.size(0) == out,
                   "winograd_conv: bias must have one entry an output channel");
@@ -148,12 +165,18 @@ Tensor winograd_conv(const Tensor& x_in, const Tensor& weight, const Tensor& bia
   if (plus) plus = in_layout(*plus, MemoryFormat::ChannelsLast, type);
   const Tensor y = empty(size, x, type, MemoryFormat::ChannelsLast);
   if (y.numel() == 0) return y;
-  const auto run = [&](auto element) {
+  const auto run = [&](auto element, auto factor) {
     using T = decltype(element);
-    convolve(data<T>(x), data<float>(filters), data<float>(shift), data<T>(plus),
-             static_cast<float>(slope), mutable_data<T>(y), Tiles(x), in, out, x);
+    using W = decltype(factor);
+    convolve(data<T>(x), data<W>(filters), data<float>(shift), data<T>(plus),
+             static_cast<float>(slope), mutable_data<T>(y), Tiles(x), in, out, x, factors);
   };
-  type == ScalarType::Float ? run(float{}) : run(BFloat16{});
+  if (type == ScalarType::Float)
+    run(float{}, float{});
+  else if (factors == ScalarType::Float)
+    run(BFloat16{}, float{});
+  else
+    run(BFloat16{}, BFloat16{});
   return y;
 }
 

@@ -14,40 +14,58 @@ KERNEL inline Vec load(const BFloat16* from) {
 }
 KERNEL inline void store(float* to, const Vec& v) { __builtin_memcpy(to, &v, sizeof v); }
 KERNEL inline void store(BFloat16* to, const Vec& v) {
+#ifdef BF16_INSTRUCTIONS
+  const __m256bh halves = _mm512_cvtneps_pbh((__m512)v);
+#else
   const Words bits = (Words)v, nearest_even = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const Halves halves = __builtin_convertvector(v == v ? nearest_even : Words{} + 0x7fc0, Halves);
+#endif
   __builtin_memcpy(to, &halves, sizeof halves);
+}
+
+// sum + a * b, both of bfloat16 pairs: each lane takes the two products of its pair.
+KERNEL inline Vec add_products(const Vec& sum, const Words& a, const Words& b) {
+#ifdef BF16_INSTRUCTIONS
+  return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#else
+  const Words second = Words{} + 0xffff0000;
+  return sum + (Vec)(a << 16) * (Vec)(b << 16) + (Vec)(a & second) * (Vec)(b & second);
+#endif
 }
 
 // t = B^T d: one side of a patch. Six vectors in and out, `step` apart.
 KERNEL inline void patch_side(const Vec* d, int step, Vec* t) {
+  constexpr float kA2 = kNear * kNear, kB2 = kFar * kFar;
   const Vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step],
             d5 = d[5 * step];
-  const Vec even = d4 - 4 * d2, odd = d3 - 4 * d1, near = d4 - d2, far = 2 * (d3 - d1);
-  t[0] = 4 * d0 - 5 * d2 + d4;
-  t[step] = even + odd;
-  t[2 * step] = even - odd;
-  t[3 * step] = near + far;
-  t[4 * step] = near - far;
-  t[5 * step] = 4 * d1 - 5 * d3 + d5;
+  const Vec near_even = d4 - kB2 * d2, near_odd = kNear * (d3 - kB2 * d1);
+  const Vec far_even = d4 - kA2 * d2, far_odd = kFar * (d3 - kA2 * d1);
+  t[0] = kA2 * kB2 * d0 - (kA2 + kB2) * d2 + d4;
+  t[step] = near_even + near_odd;
+  t[2 * step] = near_even - near_odd;
+  t[3 * step] = far_even + far_odd;
+  t[4 * step] = far_even - far_odd;
+  t[5 * step] = kA2 * kB2 * d1 - (kA2 + kB2) * d3 + d5;
 }
 
 // y = A^T m: one side of a tile. Six vectors in and four out, `step` apart.
 KERNEL inline void tile_side(const Vec* m, int step, Vec* y) {
+  constexpr float kA2 = kNear * kNear, kB2 = kFar * kFar;
   const Vec m1 = m[step], m2 = m[2 * step], m3 = m[3 * step], m4 = m[4 * step];
-  const Vec sum = m1 + m2, difference = m1 - m2, far_sum = m3 + m4, far_difference = m3 - m4;
-  y[0] = m[0] + sum + far_sum;
-  y[step] = difference + 2 * far_difference;
-  y[2 * step] = sum + 4 * far_sum;
-  y[3 * step] = difference + 8 * far_difference + m[5 * step];
+  const Vec near_sum = m1 + m2, near_difference = kNear * (m1 - m2);
+  const Vec far_sum = m3 + m4, far_difference = kFar * (m3 - m4);
+  y[0] = m[0] + near_sum + far_sum;
+  y[step] = near_difference + far_difference;
+  y[2 * step] = kA2 * near_sum + kB2 * far_sum;
+  y[3 * step] = kA2 * near_difference + kB2 * far_difference + m[5 * step];
 }
 
 // v = B^T d B for every channel. patch: its first pixel, which may lie outside the image; only
 // rows and columns in the given ranges are read, the others are zero. v: 36 rows of channels,
 // `position_step` apart.
-template <typename T>
+template <typename T, typename W>
 KERNEL void transform_patch(const T* patch, int64_t row_step, int64_t pixel_step, Range rows,
-                            Range columns, int64_t channels, float* v, int64_t position_step) {
+                            Range columns, int64_t channels, W* v, int64_t position_step) {
   for (int64_t c = 0; c < channels; c += kLanes) {
     Vec d[kPositions] = {}, t[kPositions], u[kPositions];
     for (int64_t i = rows.begin; i < rows.end; ++i)
@@ -80,8 +98,30 @@ KERNEL void multiply_rows(const float* a, int64_t a_step, const float* b, int64_
     for (int j = 0; j < 4; ++j) store(c + r * c_step + kLanes * j, sum[r][j]);
 }
 
+// The same of bfloat16, b in pairs of rows: b[k / 2][0 .. 64)[k % 2].
+template <int kRows>
+KERNEL void multiply_rows(const BFloat16* a, int64_t a_step, const BFloat16* b, int64_t depth,
+                          float* c, int64_t c_step) {
+  Vec sum[kRows][4] = {};
+  for (int64_t k = 0; k < depth; k += 2, b += 2 * kPanel) {
+    Words pairs[4];
+    __builtin_memcpy(pairs, b, sizeof pairs);
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      uint32_t pair;
+      __builtin_memcpy(&pair, a + r * a_step + k, sizeof pair);
+      const Words one = Words{} + pair;
+      for (int j = 0; j < 4; ++j) sum[r][j] = add_products(sum[r][j], one, pairs[j]);
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r)
+    for (int j = 0; j < 4; ++j) store(c + r * c_step + kLanes * j, sum[r][j]);
+}
+
 // The same for any number of rows.
-KERNEL void multiply(const float* a, int64_t a_step, const float* b, int64_t depth, float* c,
+template <typename W>
+KERNEL void multiply(const W* a, int64_t a_step, const W* b, int64_t depth, float* c,
                      int64_t c_step, int64_t rows) {
   for (; rows >= 6; rows -= 6, a += 6 * a_step, c += 6 * c_step)
     multiply_rows<6>(a, a_step, b, depth, c, c_step);
@@ -119,5 +159,5 @@ KERNEL void transform_tile(const float* m, int64_t position_step, const float* b
   }
 }
 
-template <typename T>
-constexpr Kernels<T> kernels = {transform_patch<T>, multiply, transform_tile<T>};
+template <typename T, typename W>
+constexpr Kernels<T, W> kernels = {transform_patch<T, W>, multiply<W>, transform_tile<T>};

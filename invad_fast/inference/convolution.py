@@ -41,18 +41,23 @@ class Target:
             return torch.ops.mkldnn._is_mkldnn_fp16_supported()
         return self.dtype == torch.float32
 
-    def prefers_winograd(self, weight: Tensor) -> bool:
-        """Whether `winograd_conv` is the faster one for 3×3 filters O×I×3×3 (measured, AVX-512).
+    def winograd_factors(self, weight: Tensor) -> torch.dtype | None:
+        """The type in which `winograd_conv` multiplies filters O×I×k×k, where it is the faster one.
 
-        Its arithmetic is in float32 with a quarter of the multiplications; bfloat16 multiplies
-        twice as fast, and is not overtaken where the transforms weigh more.
+        It has a quarter of the multiplications (measured, AVX-512). Bfloat16 factors are for
+        processors that multiply them, and for so many channels that rounding averages out: with 64
+        of them the image AUROC of a class moved by .007.
         """
         if not self.fused or not suits_winograd(weight):
-            return False
-        if native_libraries.cpu_capability() != "AVX-512":
-            return False
-        least = {torch.float32: LANES, torch.bfloat16: 128}.get(self.dtype)
-        return least is not None and min(weight.shape[:2]) >= least
+            return None
+        capability = native_libraries.cpu_capability() or ""
+        if not capability.startswith("AVX-512"):
+            return None
+        channels = min(weight.shape[:2])
+        if self.dtype == torch.bfloat16 and capability.endswith("BF16") and channels >= 128:
+            return torch.bfloat16
+        least = {torch.float32: LANES, torch.bfloat16: 64}.get(self.dtype)
+        return None if least is None or channels < least else torch.float32
 
     def place(self, tensor: Tensor) -> Tensor:
         """The tensor as it is used; folding is done before, in float64."""
@@ -96,10 +101,11 @@ class FoldedConv(nn.Module):
         self.form = (half if padding is None else padding, stride, dilation, groups)
         self.fused, self.slope = target.fused, slope
         plain = self.form == (half, (1, 1), (1, 1), 1)
-        self.winograd = plain and target.prefers_winograd(weight)
-        if self.winograd:
+        factors = target.winograd_factors(weight) if plain else None
+        self.winograd = factors is not None
+        if factors is not None:
             bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
-            self.register_buffer("weight", winograd_weight(weight.detach()))
+            self.register_buffer("weight", winograd_weight(weight.detach(), factors))
             self.register_buffer("bias", bias.float())
         else:
             self.register_buffer("weight", target.place(weight))

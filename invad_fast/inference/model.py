@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from invad_fast.allocator import keep_freed_memory
 from invad_fast.device import choose_device
 from invad_fast.errors import InputError
 from invad_fast.inference.convolution import Target
@@ -25,6 +26,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 class OptimizedInvAD(Predictor):
     """Predicts what ``model`` predicts, faster; a copy that later training does not change.
+
+    On a CPU the process holds on to its memory from then on (`invad_fast.allocator`).
 
     Args:
         model: the trained model.
@@ -47,6 +50,8 @@ class OptimizedInvAD(Predictor):
         if precision not in PRECISIONS:
             raise InputError(f"no precision {precision!r}: choose {', '.join(PRECISIONS)}")
         target = Target(choose_device(device), PRECISIONS[precision])
+        if target.device.type == "cpu":
+            keep_freed_memory()
         self.target, self.precision = target, precision
         self.config, self.classes = model.config, model.classes
         self.thresholds = dict(model.thresholds)

@@ -42,7 +42,7 @@ def failure(name: str) -> str | None:
 
 
 def cpu_capability() -> str | None:
-    """The instruction set that the CPU ops run with, "AVX-512", "AVX2" or "plain"."""
+    """What the CPU ops run with: "AVX-512 with BF16", "AVX-512", "AVX2" or "plain"."""
     if failure("cpu"):
         return None
     function = ctypes.CDLL(str(path_of("cpu"))).invad_fast_cpu_capability

@@ -12,25 +12,34 @@ from invad_fast.ops.layout import check_image
 
 TILE, PATCH, PANEL, LANES = 4, 6, 64, 16
 
-# F(4×4, 3×3) for the points 0, ±1, ±2 and ∞ (Lavin & Gray, "Fast Algorithms for Convolutional
-# Neural Networks", arXiv 1509.09308, §4.3): a tile is Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A.
+# F(4×4, 3×3) (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308,
+# §4.3): a tile is Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. Its points are 0, ±a, ±b and ∞: for these fractions,
+# exact in binary, the rounding of both factors weighs half of what it does for their 1 and 2.
+_a, _b = 5 / 8, 3 / 2
+_a2, _b2 = _a * _a, _b * _b
+_fa, _fb = 2 * _a2 * (_a2 - _b2), 2 * _b2 * (_b2 - _a2)
 _B = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
+    (_a2 * _b2, 0, -_a2 - _b2, 0, 1, 0),
+    (0, -_a * _b2, -_b2, _a, 1, 0),
+    (0, _a * _b2, -_b2, -_a, 1, 0),
+    (0, -_a2 * _b, -_a2, _b, 1, 0),
+    (0, _a2 * _b, -_a2, -_b, 1, 0),
+    (0, _a2 * _b2, 0, -_a2 - _b2, 0, 1),
 )
 _G = (
-    (1 / 4, 0, 0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
+    (1 / (_a2 * _b2), 0, 0),
+    (1 / _fa, _a / _fa, _a2 / _fa),
+    (1 / _fa, -_a / _fa, _a2 / _fa),
+    (1 / _fb, _b / _fb, _b2 / _fb),
+    (1 / _fb, -_b / _fb, _b2 / _fb),
     (0, 0, 1),
 )
-_A = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+_A = (
+    (1, 1, 1, 1, 1, 0),
+    (0, _a, -_a, _b, -_b, 0),
+    (0, _a2, _a2, _b2, _b2, 0),
+    (0, _a2 * _a, -_a2 * _a, _b2 * _b, -_b2 * _b, 1),
+)
 
 
 def winograd_conv(
@@ -38,11 +47,12 @@ def winograd_conv(
 ) -> Tensor:
     """y = leaky_relu(conv3×3(x) + bias + plus, slope), zero-padded, stride 1.
 
-    Equal to the direct sum but for rounding, which is some ten times as large. It has no backward.
+    Equal to the direct sum but for rounding: that of both transformed factors to the weight's type
+    counts some six times. Sums are in float32. It has no backward.
 
     Args:
-        x: N×I×H×W, float32 or bfloat16, I a multiple of 16; all arithmetic is in float32.
-        weight: 36×O/64×I×64, as :func:`winograd_weight` makes it.
+        x: N×I×H×W, float32 or bfloat16, I a multiple of 16.
+        weight: as :func:`winograd_weight` makes it, float32, or bfloat16 where x is.
         bias: O, float32.
         plus: N×O×H×W, or None.
         slope: of negative values: 0 is a ReLU, 1 no activation.
@@ -62,35 +72,54 @@ def suits_winograd(weight: Tensor) -> bool:
     return kernel == [3, 3] and out_channels % PANEL == 0 and in_channels % LANES == 0
 
 
-def winograd_weight(weight: Tensor) -> Tensor:
-    """Filters O×I×3×3 → 36×O/64×I×64, transformed, in float32."""
+def winograd_weight(weight: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Filters O×I×3×3, transformed.
+
+    Returns:
+        36×O/64×I×64 of float32, or 36×O/64×I/2×128 of bfloat16: two input channels of each output
+        side by side, as processors multiply them.
+    """
     g = torch.tensor(_G, dtype=torch.float64, device=weight.device)
     both_sides = torch.kron(g, g)  # 36×9
     out_channels, in_channels = weight.shape[:2]
-    shape = (PATCH**2, out_channels // PANEL, in_channels, PANEL)
-    transformed = torch.empty(shape, device=weight.device)
+    panels = out_channels // PANEL
+    transformed = weight.new_empty((PATCH**2, panels, in_channels, PANEL), dtype=dtype)
     # Panel by panel: all of them in float64 would be eight times the filters' memory.
     for panel, filters in enumerate(weight.flatten(2).split(PANEL)):
         columns = filters.double().permute(2, 1, 0).flatten(1)  # 9×(I·64)
         transformed[:, panel] = (both_sides @ columns).view(-1, in_channels, PANEL)
-    return transformed
+    if dtype == torch.float32:
+        return transformed
+    return transformed.unflatten(2, (-1, 2)).transpose(3, 4).flatten(3)
+
+
+def _unpaired(weight: Tensor) -> Tensor:
+    """`winograd_weight`'s result as 36×I×O, float32."""
+    if weight.dtype == torch.bfloat16:
+        weight = weight.unflatten(3, (PANEL, 2)).transpose(3, 4).flatten(2, 3).float()
+    return weight.transpose(1, 2).flatten(2)
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None) -> torch.Size:
     """The output's shape."""
     check_image(x)
     torch._check(
-        weight.dim() == 4
-        and weight.shape[0] == PATCH**2
-        and tuple(weight.shape[2:]) == (x.shape[1], PANEL)
-        and x.shape[1] % LANES == 0,
-        lambda: f"weight must be 36×O/64×I×64 for x {tuple(x.shape)}, I a multiple of 16",
-    )
-    torch._check(
         x.dtype in (torch.float32, torch.bfloat16), lambda: "x must be float32 or bfloat16"
     )
     torch._check(
-        weight.dtype == bias.dtype == torch.float32, lambda: "weight and bias must be float32"
+        weight.dtype in (torch.float32, x.dtype) and bias.dtype == torch.float32,
+        lambda: "weight must be float32 or, like x, bfloat16; bias must be float32",
+    )
+    paired = 1 if weight.dtype == torch.float32 else 2
+    torch._check(
+        weight.dim() == 4
+        and weight.shape[0] == PATCH**2
+        and tuple(weight.shape[2:]) == (x.shape[1] // paired, paired * PANEL)
+        and x.shape[1] % LANES == 0,
+        lambda: (
+            f"weight must be winograd_weight's for the channels of x {tuple(x.shape)}, "
+            "a multiple of 16"
+        ),
     )
     shape = torch.Size((x.shape[0], weight.shape[1] * PANEL, *x.shape[2:]))
     check_bias(x.new_empty(shape, device="meta"), bias)
@@ -110,8 +139,8 @@ def _reference(
     padded = F.pad(x.float(), (1, across * TILE - width + 1, 1, down * TILE - height + 1))
     patches = padded.unfold(2, PATCH, TILE).unfold(3, PATCH, TILE)
     patches = torch.einsum("ak,nihwkl,bl->abinhw", b, patches, b).flatten(0, 1).flatten(2)
-    filters = weight.transpose(1, 2).flatten(2)
-    products = torch.einsum("pit,pio->pot", patches, filters).unflatten(0, (PATCH, PATCH))
+    patches = patches.to(weight.dtype).float()
+    products = torch.einsum("pit,pio->pot", patches, _unpaired(weight)).unflatten(0, (PATCH, PATCH))
     tiles = torch.einsum("ak,klot,bl->otab", a, products, a)
     tiles = tiles.view(out_channels, n, down, across, TILE, TILE).permute(1, 0, 2, 4, 3, 5)
     whole = tiles.reshape(n, out_channels, down * TILE, across * TILE)[..., :height, :width]
