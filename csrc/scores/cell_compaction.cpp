@@ -41,7 +41,7 @@ std::vector<float> joint_costs(const RunningCells& cells, const CellCost& cost) 
     const int node = --path.size;
     const CellCounts before = cells.before(path.first[node]);
     const CellCounts span = cells.before(last + 1) - before + holders[path.holders[node]].counts;
-    costs[path.neighbour[node]] = cost(span, before.normal);
+    costs[path.neighbour[node]] = cost(span, before);
   };
   const auto count = static_cast<uint32_t>(cells.size());
   for (uint32_t i = 0; i + 1 < count; ++i) {

@@ -10,23 +10,27 @@
 
 namespace invad::scores {
 
-// No less than what the pixels `span`, which may lie on either side of a threshold, do to the
-// error of a figure at that threshold: recall and overlap lose a share of all, F1 and IoU by false
-// alarms the share f / (2A + 6F) or less, for F normal pixels above and A anomalous ones now or
-// later. Every term falls as pixels are added: what was cheap once stays cheap.
+// What the pixels `span`, which may lie on either side of a threshold, can do to the error of a
+// figure at that threshold, with A anomalous pixels in all, T of them and F normal ones above:
+// recall and overlap lose a share of all; F1 and IoU, by n false alarms, n / (2A + 6F) or less,
+// whatever A becomes; the mean precision, to which all scores contribute alike that lie between a
+// number of pixels and twice that number, asks for more where few are above. Every term falls as
+// pixels are added: what was cheap once stays cheap.
 class CellCost {
  public:
   explicit CellCost(const Summary& all)
-      : of_anomalous_(1.0 / static_cast<double>(std::max<uint64_t>(all.anomalous, 1))),
-        of_weight_(0.5 / (static_cast<double>(kRegionUnit) *
-                          static_cast<double>(std::max<int64_t>(all.regions, 1)))),
-        all_(2.0 * static_cast<double>(std::max<uint64_t>(all.anomalous, 1))) {}
+      : of_anomalous_(1.0 / wide(std::max<uint64_t>(all.anomalous, 1))),
+        of_weight_(0.5 /
+                   (wide(kRegionUnit) * static_cast<double>(std::max<int64_t>(all.regions, 1)))),
+        all_(2.0 * wide(std::max<uint64_t>(all.anomalous, 1))) {}
 
   // numpy_cells.py computes it in the same steps. In float, whose rounding keeps its order.
-  float operator()(const CellCounts& span, uint64_t normal_above) const {
-    return static_cast<float>(wide(span.anomalous) * of_anomalous_ +
-                              wide(span.weight) * of_weight_ +
-                              wide(span.normal) / (all_ + 6.0 * wide(normal_above)));
+  float operator()(const CellCounts& span, const CellCounts& above) const {
+    const double shares = wide(span.anomalous) * of_anomalous_ + wide(span.weight) * of_weight_;
+    const double alarms = wide(span.normal) / (all_ + 6.0 * wide(above.normal));
+    const double ranks =
+        wide(span.normal + span.anomalous) / (32.0 * wide(above.normal + above.anomalous + 1));
+    return static_cast<float>(shares + alarms + ranks);
   }
 
  private:

@@ -52,7 +52,7 @@ void CellCounter::add_to_rooms() {
     const size_t number = rooms_.size() - i;
     const CellCounts& added = counts_[number];
     if (added.normal + added.anomalous == 0) continue;
-    if (cost_(room.around + room.cell->counts + added, room.normal_above) > limit_) continue;
+    if (cost_(room.around + room.cell->counts + added, room.above) > limit_) continue;
     room.cell->counts += added;
     left_[number] = false;
   }

@@ -11,8 +11,8 @@ namespace invad::scores {
 // A cell that pixels may be added to: no wider than a bucket, and it holds no other.
 struct Room {
   Cell* cell;
-  CellCounts around;      // of the cells that hold it
-  uint64_t normal_above;  // in all cells before it
+  CellCounts around;  // of the cells that hold it
+  CellCounts above;   // of all cells before it
 };
 
 class CellWalk {
@@ -30,7 +30,7 @@ class CellWalk {
         leave_holders();
         rooms.emplace_back();
         rooms.back().cell = next_;
-        rooms.back().normal_above = normal_above_;
+        rooms.back().above = above_;
         if (!holders_.empty()) rooms.back().around = holders_.back().counts;
       }
       step();
@@ -50,12 +50,12 @@ class CellWalk {
       holders_.push_back(*next_);
       if (holders_.size() > 1) holders_.back().counts += holders_[holders_.size() - 2].counts;
     }
-    normal_above_ += next_->counts.normal;
+    above_ += next_->counts;
     ++next_;
   }
 
   Cell *next_, *end_;
-  uint64_t normal_above_ = 0;
+  CellCounts above_;
   std::vector<Cell> holders_;  // each with the counts of all that hold it too
 };
 

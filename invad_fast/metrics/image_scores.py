@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 # Cells of image scores in streaming mode.
-IMAGE_CELLS = 1 << 16
+IMAGE_CELLS = 1 << 17
 
 
 def image_scores(maps: Any, pooling: int | None = None) -> np.ndarray:

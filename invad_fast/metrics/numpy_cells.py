@@ -81,13 +81,15 @@ class NumpyCells:
     def _widen(self, low: np.float32, high: np.float32) -> None:
         self._low, self._high = min(self._low, low), max(self._high, high)
 
-    def _cost(self, span: np.ndarray, normal_above: np.ndarray) -> np.ndarray:
+    def _cost(self, span: np.ndarray, above: np.ndarray) -> np.ndarray:
         """csrc/scores/cell_cost.h, in the same steps."""
         of_anomalous = 1.0 / max(self._anomalous, 1)
         of_weight = 0.5 / (float(REGION_UNIT) * max(self._regions, 1))
         normal, anomalous, weight = span.astype(np.float64)
-        of_normal = normal / (2.0 * max(self._anomalous, 1) + 6.0 * normal_above)
-        return (anomalous * of_anomalous + weight * of_weight + of_normal).astype(np.float32)
+        shares = anomalous * of_anomalous + weight * of_weight
+        alarms = normal / (2.0 * max(self._anomalous, 1) + 6.0 * above[0])
+        ranks = (span[0] + span[1]).astype(np.float64) / (32.0 * (above[0] + above[1] + 1))
+        return (shares + alarms + ranks).astype(np.float32)
 
     def _count(
         self, keys: np.ndarray, counts: np.ndarray
@@ -110,7 +112,7 @@ class NumpyCells:
                 np.add.at(to, room[within], own[within])
             seen = _running(self._counts)
             span = self._counts[:, rooms] + added + self._around(seen, rooms, self._last[rooms])
-            open_ = self._cost(span, seen[0, rooms]) <= _GROWTH * self._limit
+            open_ = self._cost(span, seen[:, rooms]) <= _GROWTH * self._limit
             fresh = ~(within & open_[room])
         distinct = np.unique(keys[fresh])[::-1]
         end = distinct[_FRESH - 1] >> 16 << 16 if len(distinct) >= _FRESH else 0
@@ -152,7 +154,7 @@ class NumpyCells:
         end = np.searchsorted(order >> 6, _order(last - (1 << bits) + 1, 0) >> 6, "right")
         seen = _running(self._counts)
         span = seen[:, end] - seen[:, begin] + self._around(seen, begin, last)
-        costs = self._cost(span, seen[0, begin])
+        costs = self._cost(span, seen[:, begin])
         steps = np.cumsum(np.bincount(costs.view(np.uint32) >> _STEP_BITS))
         step = np.searchsorted(steps, excess) + 1
         self._limit = np.array([step << _STEP_BITS], np.uint32).view(np.float32)[0]
