@@ -41,18 +41,23 @@ def aupro(overlap: BoundedArray, false: BoundedArray) -> Bounds:
 def _area(overlap: BoundedArray, false: BoundedArray) -> Bounds:
     """Mean height of the curve.
 
-    Area = Σ (fᵢ₊₁ − fᵢ)·(oᵢ + oᵢ₊₁)/2 rises with every overlap and with the last rate, and falls
-    with every other rate, because overlaps do not fall: so its bounds are at corners.
+    With the rates' positions in their range, uᵢ = (fᵢ − f₀)/(fₘ − f₀), it is
+    Σ (uᵢ₊₁ − uᵢ)·(oᵢ + oᵢ₊₁)/2: it rises with every overlap and, because overlaps do not fall,
+    falls with every position; a position rises with its own rate and falls with both ends.
     """
-    if len(false.low) < 2:
+    if len(false.low) < 2 or false.high[-1] <= false.low[0]:
         return UNDEFINED
-    width_low, width_high = false.low[-1] - false.high[0], false.high[-1] - false.low[0]
-    if width_high <= 0:
-        return UNDEFINED
-    right, left = false.high.copy(), false.low.copy()
-    right[-1], left[-1] = false.low[-1], false.high[-1]
-    low = max(0.0, float(np.trapezoid(overlap.low, right))) / width_high
-    high = float(np.trapezoid(overlap.high, left)) / width_low if width_low > 0 else 1.0
-    # A mean height lies between the curve's least and greatest.
-    low = max(low, float(overlap.low[0]))
-    return Bounds(low, max(low, min(high, float(overlap.high[-1]))))
+    earliest = _positions(false.low, false.high[0], false.high[-1], 0.0)
+    latest = _positions(false.high, false.low[0], false.low[-1], 1.0)
+    return Bounds(
+        float(np.trapezoid(overlap.low, latest)), float(np.trapezoid(overlap.high, earliest))
+    )
+
+
+def _positions(rates: np.ndarray, first: float, last: float, otherwise: float) -> np.ndarray:
+    """Of rates between their first and their last; ``otherwise`` where these may be equal."""
+    places = np.full(len(rates), otherwise)
+    if last > first:
+        places = np.clip((rates - first) / (last - first), 0, 1)
+    places[0], places[-1] = 0, 1
+    return places
