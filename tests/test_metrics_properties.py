@@ -1,4 +1,4 @@
-"""What must hold for any maps (hypothesis), thresholds, per-image recall, and torchmetrics."""
+"""What must hold for any maps (hypothesis), thresholds, per-image recall."""
 
 import math
 
@@ -128,36 +128,3 @@ def test_kinds_of_input(masks) -> None:
         evaluate(maps, np.where(marked != 0, np.nan, 0))
     with pytest.raises(InputError, match="not finite"):
         evaluate(np.where(marked != 0, 1e300, 0), marked)
-
-
-def test_torchmetrics() -> None:
-    """States of two processes, gathered and reduced as torchmetrics does it."""
-    torchmetrics = pytest.importorskip("torchmetrics")
-    from invad_fast.metrics.torchmetric import AnomalyMetric
-
-    torch.manual_seed(0)
-    maps, masks = torch.rand(6, 20, 30), torch.rand(6, 20, 30) > 0.8
-    masks[3:] = False
-    alone = AnomalyMetrics("streaming")
-    alone.update(maps, masks)
-    mine, other = AnomalyMetric(), AnomalyMetric()
-    for i in (0, 1, 4):
-        mine.update(maps[i : i + 1], masks[i : i + 1])
-    other.update(maps[[5, 2, 3]], masks[[5, 2, 3]])
-    states = {name: getattr(other, name) for name in mine._reductions}
-    order = iter(mine._reductions)
-
-    def gather(state, group=None):
-        return [state, states[next(order)]]
-
-    mine.sync(dist_sync_fn=gather, distributed_available=lambda: True)
-    figures = mine._metrics().compute()
-    assert figures == alone.compute()
-    mine.unsync()
-    mine.reset()
-    both = torchmetrics.MetricCollection({"anomaly": mine})
-    both.update(maps, masks)
-    computed = both.compute()
-    got = {key: computed[key].item() for key in FIGURES}
-    assert got == pytest.approx(alone.compute(), abs=1e-6)
-    assert computed["pixel_auroc_error"] == 0

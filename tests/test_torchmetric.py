@@ -1,0 +1,112 @@
+"""The torchmetrics class: two real processes, and all that a torchmetrics.Metric can do."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from test_distributed import HERE, PATIENCE, free_port
+
+from invad_fast.metrics import FIGURES, AnomalyMetrics, evaluate
+
+torchmetrics = pytest.importorskip("torchmetrics")
+
+from torchmetric_processes import images  # noqa: E402  # needs torchmetrics
+
+from invad_fast.metrics.anomaly_metrics import CELLS  # noqa: E402
+from invad_fast.metrics.torchmetric import AnomalyMetric  # noqa: E402
+
+FEW = 1000
+
+
+def values(computed: dict[str, torch.Tensor], prefix: str = "") -> dict[str, float]:
+    return {key: computed[prefix + key].item() for key in FIGURES}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What two processes, started together, have computed: for all CELLS, and for FEW."""
+    out, port = tmp_path_factory.mktemp("two"), str(free_port())
+    processes = []
+    for rank in ("0", "1"):
+        place = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, "torchmetric_processes.py", str(out), str(CELLS), str(FEW)]
+        processes.append(subprocess.Popen(command, cwd=HERE, env=os.environ | place))
+    try:
+        assert [process.wait(PATIENCE) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
+def test_two_processes_have_the_figures_of_one(two: list[dict]) -> None:
+    maps, masks = images()
+    one = {protocol: evaluate(maps, masks, protocol) for protocol in ("paper", "exact")}
+    again = [*range(len(maps)), 0, 0]  # both have added the first one once more
+    batches = [3, 10, 4], [9, 2, 1, 7, 6, 5]
+    for results, batch in zip((result[CELLS] for result in two), batches, strict=True):
+        for name, expected in (
+            ("all", one["paper"]),
+            ("reset", one["paper"]),
+            ("more", evaluate(maps[again], masks[again])),
+            ("batch", evaluate(maps[batch], masks[batch])),  # forward() returns its own
+        ):
+            assert values(results[name]) == pytest.approx(expected, abs=1e-6), name
+        for protocol, expected in one.items():
+            got = values(results["collection"], f"{protocol}_")
+            assert got == pytest.approx(expected, abs=1e-6), protocol
+        assert results["all"]["pixel_auroc_error"] == 0
+
+
+def test_two_processes_with_full_cells_have_figures_within_their_bounds(two: list[dict]) -> None:
+    maps, masks = images()
+    mine, other = (result[FEW]["collection"] for result in two)
+    for protocol in ("paper", "exact"):
+        for key, exact in evaluate(maps, masks, protocol).items():
+            name = f"{protocol}_{key}"
+            assert mine[name] == other[name]
+            assert abs(mine[name].item() - exact) <= mine[f"{name}_error"].item() + 1e-6, name
+    assert 0 < mine["paper_pixel_auroc_error"] < 0.01
+
+
+def test_copies_and_files() -> None:
+    maps, masks = images()
+    metric = AnomalyMetric("exact")
+    metric.update(maps[:4], masks[:4])
+    metric.persistent(True)
+    restored = AnomalyMetric("exact")
+    restored.load_state_dict(metric.state_dict())
+    copies = [pickle.loads(pickle.dumps(metric)), copy.deepcopy(metric), metric.clone(), restored]
+    expected = evaluate(maps, masks, "exact")
+    for own in (metric, *copies):
+        own.update(maps[4:], masks[4:])
+        assert values(own.compute()) == pytest.approx(expected, abs=1e-6)
+    metric.persistent(False)
+    assert not metric.state_dict()
+
+
+def test_collections_and_labels() -> None:
+    """Metrics of a collection are grouped where their states are equal; labels need no masks."""
+    maps, masks = images()
+    labels = masks.any((1, 2))
+    both = torchmetrics.MetricCollection(
+        {"paper": AnomalyMetric(), "exact": AnomalyMetric("exact")}
+    )
+    for i in range(len(maps)):
+        both.update(maps[i : i + 1], masks[i : i + 1])
+    computed = both.compute()
+    for protocol in ("paper", "exact"):
+        got = values(computed, f"{protocol}_")
+        assert got == pytest.approx(evaluate(maps, masks, protocol), abs=1e-6)
+    metric = AnomalyMetric()
+    metric(maps, labels=labels)
+    alone = AnomalyMetrics("streaming")
+    alone.update(maps, labels=labels)
+    computed = metric.compute()
+    assert values(computed) == pytest.approx(alone.compute(), abs=1e-6, nan_ok=True)
+    assert np.isnan(computed["aupro"].item()) and computed["image_auroc_error"] == 0
