@@ -18,9 +18,8 @@ from torch import Tensor
 from invad_fast.ops.cosine_map import accumulation_dtype, check
 
 NORMALIZE_EPS, COSINE_EPS = tl.constexpr(1e-12), tl.constexpr(1e-8)
-# A tile of pixels×channels; the neighbours' kernel holds sixteen of them in registers.
+# A tile of pixels×channels.
 PIXELS, CHANNELS = 16, 64
-NEIGHBOUR_CHANNELS = 32
 # Pixels of a program that does not go over channels.
 PLAIN_PIXELS = 256
 
@@ -88,10 +87,24 @@ def _products(
 
 
 @triton.jit
-def _add(sums, f_p, f_q, r_p, r_q):
+def _added_up(products, TOGETHER: tl.constexpr):
+    """Over as many channels as a thread has beside each other."""
+    if TOGETHER == 1:
+        return products
+    ROWS: tl.constexpr = products.shape[0]
+    GROUPS: tl.constexpr = products.shape[1] // TOGETHER
+    return tl.sum(tl.reshape(products, (ROWS, GROUPS, TOGETHER)), 2)
+
+
+@triton.jit
+def _add(sums, f_p, f_q, r_p, r_q, TOGETHER: tl.constexpr):
     """f_p·r_q, r_p·f_q, f_p·f_q and r_p·r_q, added to their sums."""
     fr, rf, ff, rr = sums
-    return fr + f_p * r_q, rf + r_p * f_q, ff + f_p * f_q, rr + r_p * r_q
+    fr += _added_up(f_p * r_q, TOGETHER)
+    rf += _added_up(r_p * f_q, TOGETHER)
+    ff += _added_up(f_p * f_q, TOGETHER)
+    rr += _added_up(r_p * r_q, TOGETHER)
+    return fr, rf, ff, rr
 
 
 @triton.jit
@@ -116,7 +129,7 @@ def _neighbours(
     f, r, products, planes,  # products: 3×P; planes: 4×3×P
     pixels, channels, height, width,
     f_n, f_c, f_h, f_w, r_n, r_c, r_h, r_w,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
     ACC: tl.constexpr = planes.dtype.element_ty
     pixel = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -133,7 +146,7 @@ def _neighbours(
     r1 = r0 + (right * r_w)[:, None]
     r2 = r0 + (down.to(tl.int64) * r_h)[:, None]
     r3 = r2 + (right * r_w)[:, None]
-    zero = tl.zeros((ROWS, COLUMNS), ACC)
+    zero = tl.zeros((ROWS, COLUMNS // TOGETHER), ACC)
     rightwards = (zero, zero, zero, zero)
     below = (zero, zero, zero, zero)
     diagonal = (zero, zero, zero, zero)
@@ -151,10 +164,10 @@ def _neighbours(
         b1 = tl.load(r1 + r_at, mask, other=0).to(ACC)
         b2 = tl.load(r2 + r_at, mask, other=0).to(ACC)
         b3 = tl.load(r3 + r_at, mask, other=0).to(ACC)
-        rightwards = _add(rightwards, a0, a1, b0, b1)
-        below = _add(below, a0, a2, b0, b2)
-        diagonal = _add(diagonal, a0, a3, b0, b3)
-        crossing = _add(crossing, a1, a2, b1, b2)
+        rightwards = _add(rightwards, a0, a1, b0, b1, TOGETHER)
+        below = _add(below, a0, a2, b0, b2, TOGETHER)
+        diagonal = _add(diagonal, a0, a3, b0, b3, TOGETHER)
+        crossing = _add(crossing, a1, a2, b1, b2, TOGETHER)
     of_f = products + pixels + pixel
     of_r = of_f + pixels
     lower = down * width
@@ -298,10 +311,18 @@ def _resized_totals(f: Tensor, r: Tensor, totals: Tensor | None, finest: Tensor,
     strides = (*f.stride(), *r.stride())
     blocks = (triton.cdiv(pixels, PIXELS),)
     _products[blocks](f, r, products, pixels, c, h, w, *strides, PIXELS, CHANNELS)
-    _neighbours[blocks](
-        f, r, products, planes, pixels, c, h, w, *strides, PIXELS, NEIGHBOUR_CHANNELS
-    )
+    _neighbours[blocks](f, r, products, planes, pixels, c, h, w, *strides, PIXELS, *_columns(f, r))
     _add_resized[(triton.cdiv(fine_pixels, PLAIN_PIXELS),)](
         planes, totals, pixels, fine_pixels, height, width, h, w, first, PLAIN_PIXELS
     )
     return totals
+
+
+def _columns(f: Tensor, r: Tensor) -> tuple[int, int]:
+    """(channels of ``_neighbours``'s tile, how many of them a thread adds up by itself).
+
+    It keeps sixteen sums. Where a thread reads eight channels at once, 16 bytes, one of each kind
+    is enough for them; else each channel has its own, and the tile is half as large.
+    """
+    together = all(x.stride(1) == 1 and x.element_size() == 2 for x in (f, r))
+    return (CHANNELS, 8) if together else (CHANNELS // 2, 1)
