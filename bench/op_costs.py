@@ -6,6 +6,7 @@ bandwidth that an implementation reaches. Run as a script, it prints both models
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections import Counter
@@ -18,8 +19,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import invad_fast.ops  # noqa: F401  (declares the ops)
 from invad_fast import InvAD, InvADConfig
+from invad_fast.ops.anomaly_score import resize_filter_matrix
 
 BATCHES = (1, 8, 32)
+LATENT = 16  # width of the style that γ and β are made of
+SIGMA = 4.0  # of the map's Gaussian, in pixels
+BOUNDARIES = 1000  # of score_histogram, as for streamed figures
 MODELS = {
     "invad": InvADConfig(encoder=None, channels=(256, 512, 1024), blocks=(2, 2, 2)),
     "invad-lite": InvADConfig(encoder=None, channels=(64, 128, 256), blocks=(4, 4, 4)),
@@ -66,6 +71,32 @@ class Cost:
         return Cost(*(count * n for n in (self.read, self.read_again, self.written, self.flops)))
 
 
+def _cosine_flops(features: list[Tensor], reconstructions: list[Tensor], unified: bool) -> int:
+    """Three products of each pair of vectors; at every scale but the finest 16 more with neighbours
+    (four places, both orders, f·f, r·r), and a quadratic form each of them at a fine pixel."""
+    if not unified:
+        return sum(6 * f.numel() for f in features)
+    finest, *coarse = features
+    pixels = finest.numel() // finest.shape[1]
+    return 6 * finest.numel() + sum(2 * (3 + 16) * f.numel() + 63 * pixels for f in coarse)
+
+
+def _score_flops(maps: list[Tensor], size: list[int], sigma: float) -> int:
+    """A row of the one-dimensional matrices for each result, which is zero but for a band."""
+    total = 0
+    for m in maps:
+        n, height, width = m.shape
+        across = _not_zero(width, size[1], sigma) * n * height
+        down = _not_zero(height, size[0], sigma) * n * size[1]
+        total += 2 * (across + down)
+    return total
+
+
+@functools.cache
+def _not_zero(source: int, target: int, sigma: float) -> int:
+    return int((resize_filter_matrix(source, target, sigma) != 0).sum())
+
+
 # the op's arguments → FLOPs
 _FLOPS: dict[str, Callable[..., int]] = {
     # x + bias, ·slope, ·gain; then + skip and ·1/√2
@@ -80,8 +111,20 @@ _FLOPS: dict[str, Callable[..., int]] = {
     "style_modulation": lambda x, style, weight, bias, eps: (
         x.numel() * (8 + 2 * 2 * 9 * style.shape[1])
     ),
+    # γ once more, the same sums as above, and the gradients of γ and β
+    "style_modulation_backward": lambda grad, x, style, weight, bias, mean, rstd: (
+        x.numel() * (12 + 2 * 9 * style.shape[1])
+    ),
     # four taps down, four across, counted at the input's size
     "blur_upsample": lambda x, bias, padding: x.numel() * (16 if bias is None else 19),
+    "cosine_map": _cosine_flops,
+    "anomaly_score": _score_flops,
+    # comparisons: a pixel finds its bin by halves
+    "score_histogram": lambda scores, areas, boundaries: (
+        scores.numel() * math.ceil(math.log2(len(boundaries) + 1))
+    ),
+    # integers only: links between pixels
+    "connected_regions": lambda mask: 0,
 }
 
 
@@ -92,11 +135,15 @@ def cost(op: str, *arguments) -> Cost:
         KeyError: for an op that has no count here.
     """
     flops = _FLOPS[op](*arguments)
-    tensors = [a.to("meta") if isinstance(a, Tensor) else a for a in arguments]
-    outputs = getattr(torch.ops.invad_fast, op)(*tensors)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = getattr(torch.ops.invad_fast, op)(*map(_on_meta, arguments))
     read, again = _read(op, arguments)
-    return Cost(read, again, sum(map(_bytes, outputs)), flops)
+    return Cost(read, again, _bytes(outputs), flops)
+
+
+def _on_meta(argument):
+    if isinstance(argument, list):
+        return [_on_meta(each) for each in argument]
+    return argument.to("meta") if isinstance(argument, Tensor) else argument
 
 
 def _read(op: str, arguments: tuple) -> tuple[int, int]:
@@ -105,12 +152,17 @@ def _read(op: str, arguments: tuple) -> tuple[int, int]:
         grad, x, gamma_beta, *statistics = sizes
         needed = grad + x + gamma_beta // 2  # β is not
         return needed + sum(statistics), needed
+    if op == "style_modulation_backward":
+        return sum(sizes), sizes[0] + sizes[1]
     if op in ("normalize_modulate", "style_modulation"):
         return sum(sizes), sizes[0]
     return sum(sizes), 0
 
 
 def _bytes(argument) -> int:
+    """Of a tensor, or of all in a list; of anything else none."""
+    if isinstance(argument, (list, tuple)):
+        return sum(map(_bytes, argument))
     return argument.numel() * argument.element_size() if isinstance(argument, Tensor) else 0
 
 
@@ -144,17 +196,21 @@ def calls(
         model: an InvAD on the ``meta`` device; its dtype is changed to ``dtype``.
         batch: images.
     """
-    config = model.config
-    height, width = config.input_size
-    features = [
-        torch.empty(batch, channels, height // stride, width // stride, dtype=dtype, device="meta")
-        for channels, stride in zip(config.channels, config.strides)
-    ]
+    features = _features(model.config, batch, dtype)
     with torch.no_grad(), _Recorder() as recorder:
         model.to(dtype).reconstruct(features)
     return [
         (op, tuple(map(_as_meta, arguments)), count)
         for (op, arguments), count in recorder.calls.items()
+    ]
+
+
+def _features(config: InvADConfig, batch: int, dtype: torch.dtype) -> list[Tensor]:
+    """What the encoder gives, finest first, on ``meta``."""
+    height, width = config.input_size
+    return [
+        torch.empty(batch, channels, height // stride, width // stride, dtype=dtype, device="meta")
+        for channels, stride in zip(config.channels, config.strides)
     ]
 
 
@@ -171,13 +227,62 @@ def model_calls(name: str, batch: int, dtype: torch.dtype = torch.bfloat16) -> l
         return calls(InvAD(MODELS[name]), batch, dtype)
 
 
+def map_calls(name: str, batch: int, dtype: torch.dtype = torch.bfloat16) -> list:
+    """Likewise what makes the map and the score of a batch."""
+    config = MODELS[name]
+    features = _features(config, batch, dtype)
+    coarse = torch.empty(batch, *features[0].shape[2:], device="meta")
+    return [
+        ("cosine_map", (features, features, True), 1),
+        ("anomaly_score", ([coarse], list(config.input_size), SIGMA), 1),
+    ]
+
+
+def metric_calls(name: str, batch: int) -> list:
+    """Likewise what scores a batch's maps against their masks."""
+    shape = (batch, *MODELS[name].input_size)
+    mask = torch.empty(shape, dtype=torch.bool, device="meta")
+    boundaries = torch.empty(BOUNDARIES, device="meta")
+    areas = torch.empty(shape, dtype=torch.int32, device="meta")
+    return [
+        ("connected_regions", (mask,), 1),
+        ("score_histogram", (torch.empty(shape, device="meta"), areas, boundaries), 1),
+    ]
+
+
+def fused(arguments: tuple) -> tuple | None:
+    """style_modulation's arguments where normalize_modulate's were given; None without γ and β."""
+    x, gamma_beta, eps = arguments
+    if gamma_beta is None:
+        return None
+    channels = gamma_beta.shape[1]
+    style = x.new_empty(x.shape[0], LATENT, *x.shape[2:])
+    return x, style, x.new_empty(channels, LATENT, 3, 3), x.new_empty(channels), eps
+
+
+def backward_call(op: str, arguments: tuple) -> tuple[str, tuple]:
+    """What the gradient of a call is made of: an op's name and its arguments."""
+    x, *rest = arguments
+    mean = x.new_empty(x.shape[0], dtype=torch.float32)
+    if op == "bias_leaky_relu":
+        return f"{op}_backward", (x, x, rest[0], rest[1] is not None)
+    if op == "normalize_modulate":
+        return f"{op}_backward", (x, x, rest[0], mean, mean)
+    if op == "style_modulation":
+        return f"{op}_backward", (x, x, *rest[:3], mean, mean)
+    bias, padding = rest
+    y = torch.ops.invad_fast.blur_upsample(x, bias, padding)
+    return op, (y, None, 3 - padding)
+
+
 def main() -> None:
     sys.stdout.write("bf16; calls, MB read, MB read again, MB written, GFLOP\n")
     for name in MODELS:
         for batch in BATCHES:
             totals: dict[str, Cost] = {}
             counts: Counter[str] = Counter()
-            for op, arguments, count in model_calls(name, batch):
+            made = [*model_calls(name, batch), *map_calls(name, batch), *metric_calls(name, batch)]
+            for op, arguments, count in made:
                 totals[op] = totals.get(op, Cost()) + cost(op, *arguments) * count
                 counts[op] += count
             for op, total in totals.items():

@@ -1,9 +1,10 @@
 """Machine code of the Triton kernels at the models' shapes, compiled with no GPU.
 
 Writes ``static_triton.csv`` beside itself: for every call of an op that a model makes
-(``op_costs.py``), its backward, and ``style_modulation`` in the place of each modulation, for each
-dtype and layout, what the compiled kernel takes of a multiprocessor. Kernels of one tile and type
-serve many shapes: each is listed once.
+(``op_costs.py``), its backward, ``style_modulation`` in the place of each modulation, and for the
+maps, for each dtype and layout, what the compiled kernel takes of a multiprocessor. Kernels of one
+tile and type serve many shapes: each is listed once. One architecture alone leaves the lines of
+the other.
 
     python bench/static_triton.py [--architectures 80,90]
 """
@@ -11,38 +12,40 @@ serve many shapes: each is listed once.
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from op_costs import MODELS, model_calls
+from op_costs import BATCHES, MODELS, backward_call, fused, map_calls, model_calls
+from static_rows import widths, write
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from triton_compilation import MachineCode, compiled_for, machine_code
 
+from invad_fast.kernels.anomaly_score import anomaly_score
 from invad_fast.kernels.bias_leaky_relu import bias_leaky_relu, bias_leaky_relu_backward
 from invad_fast.kernels.blur_upsample import blur_upsample
+from invad_fast.kernels.cosine_map import cosine_map
 from invad_fast.kernels.normalize_modulate import normalize_modulate, normalize_modulate_backward
 from invad_fast.kernels.style_modulation import style_modulation
-from invad_fast.ops.layout import layout_of
 
 DTYPES = {torch.bfloat16: "BFloat16", torch.float16: "Half", torch.float32: "float"}
 LAYOUTS = {torch.contiguous_format: "NCHW", torch.channels_last: "NHWC"}
-BATCHES = (1, 32)
-LATENT = 16  # width of the style
 OPS: dict[str, Callable] = {
+    "anomaly_score": anomaly_score,
     "bias_leaky_relu": bias_leaky_relu,
+    "bias_leaky_relu_backward": bias_leaky_relu_backward,
     "blur_upsample": blur_upsample,
+    "cosine_map": cosine_map,
     "normalize_modulate": normalize_modulate,
+    "normalize_modulate_backward": normalize_modulate_backward,
+    "style_modulation": style_modulation,
 }
 
 
@@ -88,6 +91,7 @@ def kernels_for(architecture: str) -> Iterator[Kernel]:
 
 
 def _described(op: str, kernel: str, form: str, architecture: str, code: MachineCode) -> Kernel:
+    mnemonics = re.findall(r"\b(?:LDG|STG)[\w.]*", code.sass)
     rounded = 32 * 8 * -(-code.registers // 8)  # a warp's registers, given out by 8 a thread
     return Kernel(
         op,
@@ -98,19 +102,10 @@ def _described(op: str, kernel: str, form: str, architecture: str, code: Machine
         min(65536 // rounded, 64),
         code.stack,
         code.shared,
-        _widths(code.sass, "LDG"),
-        _widths(code.sass, "STG"),
+        widths(mnemonics, "LDG"),
+        widths(mnemonics, "STG"),
         code.count(r"\bHG?MMA\."),
     )
-
-
-def _widths(sass: str, instruction: str) -> str:
-    """Accesses by width: LDG.E.128 is 128 bits wide, LDG.E.U16 is 16, LDG.E is 32."""
-    counts: Counter[int] = Counter()
-    for suffix in re.findall(rf"\b{instruction}((?:\.\w+)+)", sass):
-        found = re.search(r"\.[US]?(128|64|16|8)\b", suffix)
-        counts[int(found[1]) if found else 32] += 1
-    return " ".join(f"{width}:{counts[width]}" for width in sorted(counts, reverse=True))
 
 
 def _constants(kernel) -> str:
@@ -125,39 +120,34 @@ def _constants(kernel) -> str:
 
 
 def _calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    """Of both models at both batches in both layouts: op, layout, the call itself."""
+    """Of both models at every batch in both layouts: op, layout, the call itself."""
     for name in MODELS:
         for batch in BATCHES:
-            for op, arguments, _ in model_calls(name, batch, dtype):
+            made = [*model_calls(name, batch, dtype), *map_calls(name, batch, dtype)]
+            for op, arguments, _ in made:
                 for layout, title in LAYOUTS.items():
-                    given = [_laid_out(a, layout) for a in arguments]
-                    yield op, title, partial(OPS[op], *given)
-                    for beside, call in _beside(op, *given):
-                        yield beside, title, call
+                    for each, given in ((op, arguments), *_beside(op, arguments)):
+                        yield (
+                            each.removesuffix("_backward"),
+                            title,
+                            partial(OPS[each], *(_laid_out(a, layout) for a in given)),
+                        )
 
 
 def _laid_out(argument, layout: torch.memory_format):
+    if isinstance(argument, list):
+        return [_laid_out(each, layout) for each in argument]
     if isinstance(argument, Tensor) and argument.dim() == 4:
         return argument.contiguous(memory_format=layout)
     return argument
 
 
-def _beside(op: str, x: Tensor, *rest) -> Iterator[tuple[str, Callable[[], object]]]:
+def _beside(op: str, arguments: tuple) -> Iterator[tuple[str, tuple]]:
     """The backward of a call, and the fused op that may replace it."""
-    n, c, h, w = x.shape
-    if op == "bias_leaky_relu":
-        bias, skip = rest
-        yield op, partial(bias_leaky_relu_backward, x, x, bias, skip is not None)
-    if op == "normalize_modulate":
-        gamma_beta, eps = rest
-        mean = x.new_empty(n, dtype=torch.float32)
-        yield op, partial(normalize_modulate_backward, x, x, gamma_beta, mean, mean)
-        if gamma_beta is not None:
-            style = torch.empty(
-                n, LATENT, h, w, dtype=x.dtype, device=x.device, memory_format=layout_of(x)
-            )
-            weight, bias = x.new_empty(2 * c, LATENT, 3, 3), x.new_empty(2 * c)
-            yield "style_modulation", partial(style_modulation, x, style, weight, bias, eps)
+    if op in ("bias_leaky_relu", "normalize_modulate"):
+        yield backward_call(op, arguments)
+    if op == "normalize_modulate" and (given := fused(arguments)) is not None:
+        yield "style_modulation", given
 
 
 def main() -> None:
@@ -165,13 +155,7 @@ def main() -> None:
     parser.add_argument("--architectures", default="80,90", help="default 80,90")
     architectures = parser.parse_args().architectures.split(",")
     rows = [asdict(kernel) for each in architectures for kernel in kernels_for(each)]
-    path = Path(__file__).with_suffix(".csv")
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(beside, path)
+    write(Path(__file__).with_suffix(".csv"), rows)
     spilling = [row for row in rows if row["stack"]]
     for row in spilling:
         sys.stdout.write(f"spills: {row['kernel']} {row['form']} {row['architecture']}\n")

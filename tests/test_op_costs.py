@@ -1,5 +1,6 @@
 """The counts that times are divided by: bench/op_costs.py."""
 
+import csv
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 
-from op_costs import Cost, cost, model_calls
+import predicted_h200
+from op_costs import BATCHES, MODELS, Cost, backward_call, cost, fused, model_calls
 
 
 def tensor(*shape: int) -> torch.Tensor:
@@ -24,10 +26,49 @@ def test_bytes_and_flops_of_each_op() -> None:
     # β is not read; grad_x, grad_γ and grad_β are written
     backward = cost("normalize_modulate_backward", x, x, both, mean, mean)
     assert (backward.read, backward.read_again, backward.written) == (720 + 16, 720, 720)
-    fused = cost("style_modulation", x, tensor(2, 16, 4, 5), tensor(6, 16, 3, 3), tensor(6), 1e-5)
-    assert fused.bytes == 240 * 3 + 2 * 16 * 20 * 2 + 6 * 144 * 2 + 12 + 16
-    assert fused.flops == 120 * (8 + 4 * 144)
+    style = cost("style_modulation", x, tensor(2, 16, 4, 5), tensor(6, 16, 3, 3), tensor(6), 1e-5)
+    assert style.bytes == 240 * 3 + 2 * 16 * 20 * 2 + 6 * 144 * 2 + 12 + 16
+    assert style.flops == 120 * (8 + 4 * 144)
     assert cost("blur_upsample", x, None, 2).written == 2 * 3 * 5 * 6 * 2
+    op, arguments = backward_call("style_modulation", fused((x, both, 1e-5)))
+    backward = cost(op, *arguments)
+    # grad and x, and both again for grad_x; grad_x, grad_γ and grad_β
+    assert (backward.read_again, backward.written) == (480, 720)
+    assert backward.flops == 120 * (12 + 2 * 144)
+
+
+def test_bytes_and_flops_of_maps_and_metrics() -> None:
+    """By hand: two images, scales 3×4×5 and 7×2×3 in bfloat16."""
+    fine, coarse = tensor(2, 3, 4, 5), tensor(2, 7, 2, 3)
+    both = [fine, coarse]
+    # 40 fine pixels of three channels, 12 coarse ones of seven
+    assert cost("cosine_map", both, both, True) == Cost(
+        2 * (240 + 168), 0, 40 * 4, 120 * 6 + 84 * 38 + 40 * 63
+    )
+    assert cost("cosine_map", both, both, False).flops == (120 + 84) * 6
+    # without a Gaussian a row of the resize is two taps, but one where it meets a sample
+    maps = [torch.empty(2, 3, 3, device="meta")]
+    assert cost("anomaly_score", maps, [5, 5], 0.0) == Cost(
+        2 * 9 * 4, 0, 2 * 25 * 4 + 2 * 4, 2 * 2 * (7 * 3 + 7 * 5)
+    )
+    areas = torch.empty(2, 8, 8, dtype=torch.int32, device="meta")
+    # eleven boundaries make twelve bins: four halvings
+    counted = cost("score_histogram", areas.float(), areas, torch.empty(11, device="meta"))
+    assert counted == Cost(128 * 8 + 44, 0, 12 * 24, 128 * 4)
+    assert cost("connected_regions", areas.bool()) == Cost(128, 0, 128 * 8, 0)
+
+
+def test_the_prediction_is_of_these_counts_and_covers_every_op() -> None:
+    """predicted_h200.csv is what predicted_h200.py makes of static.csv."""
+    rows = [
+        {name: str(value) for name, value in vars(row).items()}
+        for row in predicted_h200.predictions()
+    ]
+    with Path(predicted_h200.__file__).with_suffix(".csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == rows
+    of_each = {(row["model"], row["batch"], row["op"]) for row in rows}
+    ops = predicted_h200._LAUNCHES
+    assert {(m, str(b), op) for m in MODELS for b in BATCHES for op in ops} <= of_each
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@
 #include "../map_arguments.h"
 #include "bilinear.h"
 #include "launch.h"
+#include "ptx.h"
 #include "vector.h"
 
 namespace invad {
@@ -130,7 +131,7 @@ __global__ void __launch_bounds__(kThreads)
   Sums<A> sums;
   for (int start = 0; start < channels; start += kChannels) {
     constexpr int kLoads = kPositions * kChannels / N;
-    for (int i = threadIdx.x; i < 2 * kLoads; i += kThreads) {
+    for (int i = forget(threadIdx.x); i < 2 * kLoads; i += kThreads) {
       const int side = i / kLoads, k = i % kLoads;
       const int place = kLast ? k / (kChannels / N) : k % kPositions;
       const int channel = kLast ? k % (kChannels / N) * N : k / kPositions;

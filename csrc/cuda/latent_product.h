@@ -9,6 +9,7 @@
 #pragma once
 
 #include "channel_values.h"
+#include "divider.h"
 #include "launch.h"
 #include "ptx.h"
 #include "vector.h"
@@ -20,7 +21,7 @@ namespace invad {
 template <typename T>
 constexpr int kBlocksTogether = std::is_same_v<T, double> ? 1 : 2;
 
-constexpr int kTilePixels = 128;
+constexpr int kTileShift = 7, kTilePixels = 1 << kTileShift;
 constexpr int kRun = 8;
 
 // Channels of the latent that shared memory holds at once: what a step of the tensor cores takes.
@@ -60,33 +61,44 @@ struct Filters {
 // How the pixels of all samples are cut into tiles of rows x columns = kTilePixels.
 struct PixelTiles {
   int h, w;
-  int shift;       // columns = 1 << shift: as many as make long runs, and few beyond the edge
-  int pitch;       // of a row with its halo in shared memory, a multiple of 8 pixels
-  int across;      // tiles in a row of tiles
-  int per_sample;  // tiles
-  int count;       // of all samples
+  int shift;           // columns = 1 << shift: as many as make long runs, and few beyond the edge
+  int pitch;           // of a row with its halo in shared memory, a multiple of 8 pixels
+  Divider across;      // tiles in a row of tiles
+  Divider per_sample;  // tiles
+  int count;           // of all samples
+  int reciprocal;      // of halo_columns(), times 2^16 and rounded up
 
   PixelTiles(const Tensor& x, bool last)
-      : h(static_cast<int>(x.size(2))), w(static_cast<int>(x.size(3))) {
-    shift = w <= 8 ? 3 : last || w <= 16 ? 4 : 5;
-    pitch = (columns() + 2 + 7) / 8 * 8;
-    across = static_cast<int>(ceil_div(w, columns()));
-    per_sample = across * static_cast<int>(ceil_div(h, kTilePixels / columns()));
-    const int64_t all = x.size(0) * per_sample;
+      : h(static_cast<int>(x.size(2))),
+        w(static_cast<int>(x.size(3))),
+        shift(w <= 8            ? 3
+              : last || w <= 16 ? 4
+                                : 5),
+        across(static_cast<unsigned>(ceil_div(w, columns()))),
+        per_sample(across.divisor * static_cast<unsigned>(ceil_div(h, kTilePixels / columns()))) {
+    pitch = (halo_columns() + 7) / 8 * 8;
+    reciprocal = (1 << 16) / halo_columns() + 1;
+    const int64_t all = x.size(0) * per_sample.divisor;
     STD_TORCH_CHECK(all < (int64_t{1} << 31), "x has too many pixels");
     count = static_cast<int>(all);
   }
   __host__ __device__ int columns() const { return 1 << shift; }
+  // Of a tile with one more pixel on every side.
+  __host__ __device__ int halo_columns() const { return columns() + 2; }
+  // The row of a pixel counted along those; exact for the few that a tile has.
+  __device__ __forceinline__ int halo_row(int pixel) const { return pixel * reciprocal >> 16; }
 };
 
 // Where a tile is.
 struct PixelTile {
   int sample, row, column;
 
-  __device__ PixelTile(const PixelTiles& tiles, int index) : sample(index / tiles.per_sample) {
-    const int in_sample = index % tiles.per_sample;
-    row = in_sample / tiles.across * (kTilePixels >> tiles.shift);
-    column = in_sample % tiles.across << tiles.shift;
+  __device__ __forceinline__ PixelTile(const PixelTiles& tiles, int index)
+      : sample(tiles.per_sample.quotient(index)) {
+    const int in_sample = index - sample * static_cast<int>(tiles.per_sample.divisor);
+    const int down = tiles.across.quotient(in_sample);
+    row = down * (kTilePixels >> tiles.shift);
+    column = (in_sample - down * static_cast<int>(tiles.across.divisor)) << tiles.shift;
   }
 };
 
@@ -185,6 +197,28 @@ class LatentProduct {
     }
   }
 
+  // Asks for the tile's elements of `samples`, samples x size, 128 bytes at a time; registers could
+  // not hold them beside the product.
+  __device__ __forceinline__ void prefetch_tile(const PixelTile& tile, const T* samples,
+                                                int size) const {
+    samples += int64_t{tile.sample} * size;
+    const int c = filters_.channels;
+    if constexpr (kLast) {
+      const int row = tile.row + (threadIdx.x >> tiles_.shift);
+      const int column = tile.column + (threadIdx.x & (tiles_.columns() - 1));
+      if (threadIdx.x < kTilePixels && row < tiles_.h && column < tiles_.w)
+        prefetch(samples + (row * tiles_.w + column) * c + first_);
+    } else {
+      const int rows_shift = kTileShift - tiles_.shift;
+      for (int i = threadIdx.x; i < kChannels << rows_shift; i += kThreads) {
+        const int row = tile.row + (i & ((1 << rows_shift) - 1));
+        const int channel = first_ + (i >> rows_shift);
+        if (row < tiles_.h && channel < c)
+          prefetch(samples + (channel * tiles_.h + row) * tiles_.w + tile.column);
+      }
+    }
+  }
+
  private:
   static __device__ __forceinline__ unsigned char* shared(int slot) {
     return dynamic_shared + 16 * slot;
@@ -221,21 +255,26 @@ class LatentProduct {
   __device__ __forceinline__ void load_latent(const Latent<T>& latent, const PixelTile& tile,
                                               int start) const {
     constexpr int kChunks = kDepth<T> / kSlot;
-    const int rows = (kTilePixels >> tiles_.shift) + 2, columns = tiles_.columns() + 2;
-    const int pixels = rows * columns;
+    const int pixels = ((kTilePixels >> tiles_.shift) + 2) * tiles_.halo_columns();
     const T* sample = latent.values + tile.sample * latent.n;
-    for (int i = forget(threadIdx.x); i < pixels * kChunks; i += kThreads) {
-      // Neighbouring threads read what lies together.
-      const int chunk = latent.vectors ? i % kChunks : i / pixels;
-      const int pixel = latent.vectors ? i / kChunks : i % pixels;
-      const int row = pixel / columns, column = pixel % columns;
+    const auto load_slot = [&](int pixel, int chunk, bool vectors) {
+      const int row = tiles_.halo_row(pixel), column = pixel - row * tiles_.halo_columns();
       const int from_row = tile.row + row - 1, from_column = tile.column + column - 1;
       const bool inside =
           from_row >= 0 && from_row < tiles_.h && from_column >= 0 && from_column < tiles_.w;
       const int s = start + chunk * kSlot;
       const T* from = sample + from_row * latent.h + from_column * latent.w + s * latent.s;
       store_slot(slot_of(row * tiles_.pitch + column) + chunk, from, latent.s,
-                 inside ? latent.width - s : 0, latent.vectors);
+                 inside ? latent.width - s : 0, vectors);
+    };
+    // Neighbouring threads read what lies together.
+    const int thread = forget(threadIdx.x);
+    if (latent.vectors) {
+      for (int i = thread; i < pixels * kChunks; i += kThreads)
+        load_slot(i / kChunks, i % kChunks, true);
+    } else {
+      for (int chunk = 0; chunk < kChunks; ++chunk)
+        for (int pixel = thread; pixel < pixels; pixel += kThreads) load_slot(pixel, chunk, false);
     }
   }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "divider.h"
 #include "launch.h"
 #include "vector.h"
 
@@ -12,19 +13,6 @@ namespace invad {
 
 // Vectors that a thread has under way at once.
 constexpr int kUnroll = 4;
-
-// n / d for n < 2^31, as a multiplication.
-struct Divider {
-  unsigned divisor, shift = 31, factor;
-
-  explicit Divider(unsigned divisor) : divisor(divisor) {
-    while ((uint64_t{1} << (shift - 31)) < divisor) ++shift;
-    factor = static_cast<unsigned>(((uint64_t{1} << shift) + divisor - 1) / divisor);
-  }
-  __device__ __forceinline__ unsigned quotient(unsigned n) const {
-    return static_cast<unsigned>((static_cast<uint64_t>(n) * factor) >> shift);
-  }
-};
 
 struct Chunks {
   static constexpr int64_t kMost = 512;  // every block adds up all chunks of its sample

@@ -43,23 +43,15 @@ __device__ __forceinline__ void each_part(int valid, const F& f) {
     if (v < valid) f(v);
 }
 
-// Asks for what the thread reads of a tile; registers could not hold it beside the product's.
-template <typename Product, typename T>
-__device__ __forceinline__ void prefetch_tile(const Product& product, const PixelTile& tile,
-                                              const T* samples, int size) {
-  samples += int64_t{tile.sample} * size;
-  product.each_run(tile, [&](int, int at, int, int) { prefetch(samples + at); });
-}
-
 // Calls f(index, tile, first element of its sample) for the block's tiles, while the next one of
 // each of `read`, samples x size, is on its way.
 template <typename Product, typename F, typename... Pointers>
 __device__ __forceinline__ void each_tile(const Product& product, const PixelTiles& tiles,
                                           const Range& range, int size, const F& f,
                                           const Pointers*... read) {
-  (prefetch_tile(product, PixelTile(tiles, range.end - 1), read, size), ...);
+  (product.prefetch_tile(PixelTile(tiles, range.end - 1), read, size), ...);
   for (int index = range.end - 1; index >= range.begin; --index) {
-    if (index > range.begin) (prefetch_tile(product, PixelTile(tiles, index - 1), read, size), ...);
+    if (index > range.begin) (product.prefetch_tile(PixelTile(tiles, index - 1), read, size), ...);
     const PixelTile tile(tiles, index);
     f(index, tile, int64_t{tile.sample} * size);
   }
@@ -76,7 +68,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksTogether<T>)
   using Product = LatentProduct<T, kLast, kChannels, 2>;
   const Range range(work, tiles);
   const Product product(tiles, filters, range.channel_tile * kChannels);
-  __shared__ Normal<A> normal;  // of the sample; the product has the barrier before it is read
+  __shared__ Normal<A> of_sample;  // the product has the barrier before it is read
   int sample = -1;
   const auto one_tile = [&](int index, const PixelTile& tile, int64_t start) {
     if (tile.sample != sample) {
@@ -84,8 +76,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksTogether<T>)
       const Normal<A> found =
           add_up_statistics(statistics + int64_t{2} * sample * chunks.per_sample, chunks, eps);
       if (threadIdx.x == 0) {
-        normal = found;
-        if (range.channel_tile == 0 && range.begin <= sample * tiles.per_sample) {
+        of_sample = found;
+        if (range.channel_tile == 0 &&
+            range.begin <= sample * static_cast<int>(tiles.per_sample.divisor)) {
           mean[sample] = found.mean;
           rstd[sample] = found.rstd;
         }
@@ -93,6 +86,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksTogether<T>)
     }
     typename Product::Runs style[2];
     product(latent, tile, index != range.end - 1, style);
+    const Normal<A> normal = of_sample;
     product.each_run(tile, [&](int run, int at, int valid, int) {
       each_part<N>(valid, [&](int v) {
         A value[N];
@@ -171,7 +165,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksTogether<T>)
   const auto one_tile = [&](int index, const PixelTile& tile, int64_t start) {
     if (tile.sample != sample) {
       sample = tile.sample;
-      const int parts = tiles.per_sample * work.channel_tiles;
+      const int parts = static_cast<int>(tiles.per_sample.divisor) * work.channel_tiles;
       const A* of_sample = sums + int64_t{2} * sample * parts;
       double total[2] = {0, 0};
 #pragma unroll 1
