@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,19 +11,11 @@ from pathlib import Path
 import layouts
 import pytest
 import torch
+from process_pair import HERE, PATIENCE, free_port, run_pair
 
 from invad_fast import InputError, InvAD, InvADConfig
 from invad_fast.distributed import join
 from invad_fast.evaluate import evaluate_model
-
-HERE = Path(__file__).parent
-PATIENCE = 300  # seconds after which a hanging process fails its test
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +35,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def two(material: tuple[Path, Path], tmp_path_factory) -> tuple[Path, list[dict]]:
     """What two processes, started together, have written and returned."""
     out = tmp_path_factory.mktemp("out")
-    port = str(free_port())
-    processes = []
-    for rank in ("0", "1"):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, "two_processes.py", *map(str, material), str(out)]
-        processes.append(subprocess.Popen(command, cwd=HERE, env=os.environ | place))
-    try:
-        assert [process.wait(PATIENCE) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    run_pair("two_processes.py", *material, out)
     return out, [torch.load(out / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 

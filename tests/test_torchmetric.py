@@ -1,15 +1,12 @@
 """The torchmetrics class: two real processes, and all that a torchmetrics.Metric can do."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from test_distributed import HERE, PATIENCE, free_port
+from process_pair import run_pair
 
 from invad_fast.metrics import FIGURES, AnomalyMetrics, evaluate
 
@@ -30,17 +27,8 @@ def values(computed: dict[str, torch.Tensor], prefix: str = "") -> dict[str, flo
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """What two processes, started together, have computed: for all CELLS, and for FEW."""
-    out, port = tmp_path_factory.mktemp("two"), str(free_port())
-    processes = []
-    for rank in ("0", "1"):
-        place = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, "torchmetric_processes.py", str(out), str(CELLS), str(FEW)]
-        processes.append(subprocess.Popen(command, cwd=HERE, env=os.environ | place))
-    try:
-        assert [process.wait(PATIENCE) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    out = tmp_path_factory.mktemp("two")
+    run_pair("torchmetric_processes.py", out, CELLS, FEW)
     return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
