@@ -144,7 +144,10 @@ def _fault(op: str, name: str) -> str | None:
             for dtype in DTYPES.values():
                 for what, sample in op_cases.samples(variant, shape, dtype, device=DEVICE.type):
                     try:
-                        check(sample, name, f"{title}, {shape}, {dtype}, {what}")
+                        with torch.backends.cudnn.flags(
+                            enabled=True, deterministic=True, allow_tf32=False
+                        ):
+                            check(sample, name, f"{title}, {shape}, {dtype}, {what}")
                     except AssertionError as error:
                         return str(error)
     return None

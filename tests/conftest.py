@@ -4,6 +4,11 @@ from pathlib import Path
 
 import emulated_cuda
 import pytest
+import torch
+
+# On a GPU float32 is compared with float64, and runs with each other: no TF32, one algorithm.
+torch.backends.cudnn.allow_tf32 = False
+torch.backends.cudnn.deterministic = True
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

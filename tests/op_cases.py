@@ -102,6 +102,21 @@ def available(op: str) -> list[str]:
     return [name for name, reason in implementations(op).items() if reason is None]
 
 
+def placed(function: Callable, name: str) -> Callable:
+    """``function`` on the device that the implementation ``name`` is for, results on the CPU."""
+    on_gpu = name in ("cuda", "triton") and torch.cuda.is_available()
+
+    def moved(value, device: str):
+        if isinstance(value, (list, tuple)):
+            return type(value)(moved(each, device) for each in value)
+        return value.to(device) if isinstance(value, Tensor) else value
+
+    def run(*arguments):
+        return moved(function(*moved(arguments, "cuda" if on_gpu else "cpu")), "cpu")
+
+    return run
+
+
 def _strided(x: Tensor) -> Tensor:
     padded = torch.zeros(*x.shape[:3], x.shape[3] + 3, dtype=x.dtype, device=x.device)
     return padded[..., 1:-2].copy_(x)

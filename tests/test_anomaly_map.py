@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from another_process import run_again
-from op_cases import DTYPES, LAYOUTS, available
+from op_cases import DTYPES, LAYOUTS, available, placed
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,7 +45,7 @@ class Implementation:
     def __call__(self, *arguments):
         if self.name != EMULATED:
             with use_implementation(self.name, self.function.__name__):
-                return self.function(*arguments)
+                return placed(self.function, self.name)(*arguments)
         with emulated_cuda.emulated(self.emulated_ops):
             results = self.function(*arguments)
         with emulated_cuda.emulated(self.emulated_ops, order="reversed"):

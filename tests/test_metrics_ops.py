@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from op_cases import available
+from op_cases import available, placed
 from scipy import ndimage
 
 from invad_fast.metrics.native_scores import native_module
@@ -64,7 +64,7 @@ def assert_regions(labels: np.ndarray, areas: np.ndarray, mask: np.ndarray) -> N
     np.testing.assert_array_equal(areas, np.bincount(expected.ravel())[expected] * (expected > 0))
 
 
-def check_regions(mask: np.ndarray) -> None:
+def check_regions(mask: np.ndarray, connected_regions=connected_regions) -> None:
     for given in (torch.from_numpy(mask), torch.from_numpy(mask * 0.25)):
         labels, areas = connected_regions(torch.stack([given, given.flip(1)]))
         assert labels.dtype == areas.dtype == torch.int32
@@ -79,7 +79,7 @@ def check_regions(mask: np.ndarray) -> None:
 @pytest.mark.parametrize("name", available("connected_regions"))
 def test_regions(name: str, mask: np.ndarray) -> None:
     with use_implementation(name, "connected_regions"):
-        check_regions(mask)
+        check_regions(mask, placed(connected_regions, name))
 
 
 @pytest.mark.skipif(native_module() is None, reason="invad_fast._scores was not built")
@@ -93,7 +93,7 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 BOUNDARIES = (0, 1, 7, 3000)
 
 
-def check_histogram(count: int, dtype: torch.dtype) -> None:
+def check_histogram(count: int, dtype: torch.dtype, score_histogram=score_histogram) -> None:
     scores = torch.from_numpy(RNG.standard_normal((3, 70, 90))).to(dtype)
     scores[0, :9, :9] = 0.5  # ties, some at a boundary
     scores[1, 0, :4] = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0])
@@ -119,7 +119,7 @@ def check_histogram(count: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", available("score_histogram"))
 def test_histogram(name: str, count: int, dtype: torch.dtype) -> None:
     with use_implementation(name, "score_histogram"):
-        check_histogram(count, dtype)
+        check_histogram(count, dtype, placed(score_histogram, name))
 
 
 @pytest.mark.parametrize("name", available("score_histogram"))
