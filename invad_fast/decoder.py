@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from invad_fast.config import InvADConfig
 from invad_fast.layers import ConvLayer, EqualConv2d, upsample_conv
-from invad_fast.ops import bias_leaky_relu, blur_upsample, normalize_modulate
+from invad_fast.ops import bias_leaky_relu, blur_upsample, conv3x3, normalize_modulate
 
 NORM_EPS = 1e-5
 
@@ -32,7 +31,7 @@ class StyledConv(nn.Module):
         weight = torch.cat([self.gamma.scaled_weight(), self.beta.scaled_weight()])
         biases = [self.gamma.scaled_bias(), self.beta.scaled_bias()]
         bias = torch.cat([b for b in biases if b is not None])
-        gamma_beta = F.conv2d(latent, weight, bias, padding=1)
+        gamma_beta = conv3x3(latent, weight, bias)
         return self.conv(normalize_modulate(x, gamma_beta, NORM_EPS))
 
 

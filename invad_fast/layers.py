@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from invad_fast.ops import bias_leaky_relu, blur_upsample
+from invad_fast.ops import bias_leaky_relu, blur_upsample, conv3x3
 
 
 def upsample_conv(x: Tensor, weight: Tensor) -> Tensor:
@@ -59,8 +59,10 @@ class EqualConv2d(nn.Module):
         return None if self.bias is None else self.bias * self.lr_mul
 
     def forward(self, x: Tensor) -> Tensor:
-        padding = self.weight.shape[-1] // 2
-        return F.conv2d(x, self.scaled_weight(), self.scaled_bias(), padding=padding)
+        kernel_size = self.weight.shape[-1]
+        if kernel_size == 3:
+            return conv3x3(x, self.scaled_weight(), self.scaled_bias())
+        return F.conv2d(x, self.scaled_weight(), self.scaled_bias(), padding=kernel_size // 2)
 
 
 class ConvLayer(nn.Module):

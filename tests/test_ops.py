@@ -184,6 +184,15 @@ def opcheck_samples(op: str) -> list[tuple]:
                 0.2,
             ),
         ],
+        "winograd_conv_backward": [(torch.randn(2, 16, 5, 6), torch.randn(2, 64, 5, 6))],
+        "conv3x3": [
+            (
+                torch.randn(1, 16, 6, 5, requires_grad=True),
+                torch.randn(64, 16, 3, 3, requires_grad=True),
+                torch.randn(64, requires_grad=True),
+            ),
+            (torch.randn(1, 16, 4, 4), torch.randn(64, 16, 3, 3), None),
+        ],
         "blur_upsample": [(x, None, 1), (x, torch.randn(3, requires_grad=True), 2)],
         "normalize_modulate_backward": [
             (x.detach(), x.detach(), torch.randn(2, 6, 4, 5), torch.randn(2), torch.rand(2))

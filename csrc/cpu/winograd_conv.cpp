@@ -25,13 +25,26 @@ struct Range {
   int64_t begin, end;
 };
 
+// How a matrix product's operands lie: entries from one row of `a`, from one k of `a` and of `b`,
+// and from one row of `c` to the next.
+struct Steps {
+  int64_t a_row, a_k, b_k, c_row;
+};
+
 // Of maps of type T; factors are of type W, their products and sums float32.
 template <typename T, typename W>
 struct Kernels {
   void (*transform_patch)(const T*, int64_t, int64_t, Range, Range, int64_t, W*, int64_t);
-  void (*multiply)(const W*, int64_t, const W*, int64_t, float*, int64_t, int64_t);
+  void (*multiply)(const W*, const W*, float*, int64_t, int64_t, Steps);
   void (*transform_tile)(const float*, int64_t, const float*, const T*, float, T*, int64_t, int64_t,
                          int64_t, int64_t, int64_t);
+};
+
+struct GradientKernels {
+  void (*transform_patch)(const float*, int64_t, int64_t, Range, Range, int64_t, float*, int64_t);
+  void (*transform_gradient)(const float*, int64_t, int64_t, int64_t, int64_t, int64_t, float*,
+                             int64_t);
+  void (*add_products)(const float*, const float*, float*, int64_t, int64_t, Steps);
 };
 
 // Unlike an ordinary loop, these vectors must be compiled for their instruction set from the
@@ -69,6 +82,13 @@ const Kernels<T, W>& kernels() {
   return narrow::kernels<T, W>;
 }
 
+const GradientKernels& gradient_kernels() {
+#ifdef INVAD_X86
+  if (capability() >= Capability::kAvx512) return wide::gradient_kernels;
+#endif
+  return narrow::gradient_kernels;
+}
+
 // What of 0 .. length lies in a window of `size` that begins at `from`, counted from there.
 Range inside(int64_t from, int64_t size, int64_t length) {
   return {std::max<int64_t>(0, -from), std::min(size, length - from)};
@@ -93,16 +113,29 @@ struct Tiles {
   }
 };
 
+// One patch of x, N x I x H x W, channels last.
+template <typename K, typename T, typename W>
+void transform_patch(const K& k, const T* x, const Tiles& tiles, int64_t tile, int64_t in, W* v,
+                     int64_t position_step) {
+  k.transform_patch(x + (tiles.pixel(tile) - tiles.width - 1) * in, tiles.width * in, in,
+                    inside(tiles.top(tile) - 1, kPatch, tiles.height),
+                    inside(tiles.left(tile) - 1, kPatch, tiles.width), in, v, position_step);
+}
+
+// A group so small that what passes between the steps stays in a cache, but no smaller than what
+// makes reading all filters, or adding to their gradient, once more for each group worth it.
+int64_t tiles_of_group(const Tiles& tiles, int64_t in, int64_t out, int64_t factor_bytes) {
+  const int64_t tile_bytes = kPositions * (in * factor_bytes + out * sizeof(float));
+  return std::min(tiles.count, std::max(kGroupBytes / tile_bytes, in * out / (in + out)));
+}
+
 // x: N x I x H x W, plus and y: N x O x H x W, channels last; bias: O; weight: 36 x O/64 x I x 64,
 // or of bfloat16 36 x O/64 x I/2 x 64 x 2.
 template <typename T, typename W>
 void convolve(const T* x, const W* weight, const float* bias, const T* plus, float slope, T* y,
               const Tiles& tiles, int64_t in, int64_t out, const Tensor& like, ScalarType factors) {
   const Kernels<T, W>& k = kernels<T, W>();
-  // A group so small that what passes between the steps stays in a cache, but no smaller than
-  // what makes reading all filters once more for each group worth it.
-  const int64_t fitting = kGroupBytes / (kPositions * (in * sizeof(W) + out * sizeof(float)));
-  const int64_t group = std::min(tiles.count, std::max(fitting, in * out / (in + out)));
+  const int64_t group = tiles_of_group(tiles, in, out, sizeof(W));
   const Tensor patches = empty({kPositions, group, in}, like, factors);
   const Tensor products = empty({kPositions, group, out}, like, ScalarType::Float);
   W* v = mutable_data<W>(patches);
@@ -112,19 +145,14 @@ void convolve(const T* x, const W* weight, const float* bias, const T* plus, flo
   for (int64_t first = 0; first < tiles.count; first += group) {
     const int64_t count = std::min(group, tiles.count - first);
     parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t tile = first + i;
-        k.transform_patch(x + (tiles.pixel(tile) - tiles.width - 1) * in, tiles.width * in, in,
-                          inside(tiles.top(tile) - 1, kPatch, tiles.height),
-                          inside(tiles.left(tile) - 1, kPatch, tiles.width), in, v + i * in,
-                          group * in);
-      }
+      for (int64_t i = begin; i < end; ++i)
+        transform_patch(k, x, tiles, first + i, in, v + i * in, group * in);
     });
     parallel_for(0, kPositions * panels, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t position = i / panels, panel = i % panels;
-        k.multiply(v + position * group * in, in, weight + i * in * kPanel, in,
-                   m + position * group * out + panel * kPanel, out, count);
+        k.multiply(v + position * group * in, weight + i * in * kPanel,
+                   m + position * group * out + panel * kPanel, count, in, {in, 1, kPanel, out});
       }
     });
     parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
@@ -180,9 +208,59 @@ Tensor winograd_conv(const Tensor& x_in, const Tensor& weight, const Tensor& bia
   return y;
 }
 
+// Of the transformed filters, 36 x O/64 x I x 64; x: N x I x H x W and grad: N x O x H x W,
+// float32.
+Tensor winograd_conv_backward(const Tensor& x_in, const Tensor& grad_in) {
+  const int64_t in = x_in.size(1), out = grad_in.size(1);
+  STD_TORCH_CHECK(x_in.scalar_type() == ScalarType::Float &&
+                      grad_in.scalar_type() == ScalarType::Float && x_in.dim() == 4 &&
+                      grad_in.dim() == 4 && grad_in.size(0) == x_in.size(0) &&
+                      grad_in.size(2) == x_in.size(2) && grad_in.size(3) == x_in.size(3) &&
+                      in % kLanes == 0 && out % kPanel == 0,
+                  "winograd_conv_backward: x and grad must be float32, N x I x H x W and N x O x H "
+                  "x W, I a multiple of 16 and O of 64");
+  const Tensor x = in_layout(x_in, MemoryFormat::ChannelsLast);
+  const Tensor grad = in_layout(grad_in, MemoryFormat::ChannelsLast);
+  const int64_t panels = out / kPanel;
+  Tensor result = empty({kPositions, panels, in, kPanel}, x, ScalarType::Float);
+  torch::stable::zero_(result);
+  const GradientKernels& k = gradient_kernels();
+  const Tiles tiles(x);
+  const int64_t group = tiles_of_group(tiles, in, out, sizeof(float));
+  const Tensor patches = empty({kPositions, group, in}, x, ScalarType::Float);
+  const Tensor gradients = empty({kPositions, group, out}, x, ScalarType::Float);
+  const float *from = data<float>(x), *g = data<float>(grad);
+  float *v = mutable_data<float>(patches), *m = mutable_data<float>(gradients);
+  float* sums = mutable_data<float>(result);
+  using torch::stable::parallel_for;
+  for (int64_t first = 0; first < tiles.count; first += group) {
+    const int64_t count = std::min(group, tiles.count - first);
+    parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t tile = first + i;
+        transform_patch(k, from, tiles, tile, in, v + i * in, group * in);
+        k.transform_gradient(g + tiles.pixel(tile) * out, tiles.width * out, out,
+                             std::min(kTile, tiles.height - tiles.top(tile)),
+                             std::min(kTile, tiles.width - tiles.left(tile)), out, m + i * out,
+                             group * out);
+      }
+    });
+    // Each thread has sums of its own: they do not depend on how many threads there are.
+    parallel_for(0, kPositions * panels, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t position = i / panels, panel = i % panels;
+        k.add_products(v + position * group * in, m + position * group * out + panel * kPanel,
+                       sums + i * in * kPanel, in, count, {1, in, out, kPanel});
+      }
+    });
+  }
+  return result;
+}
+
 }  // namespace
 }  // namespace invad
 
 STABLE_TORCH_LIBRARY_IMPL(invad_fast, CPU, m) {
   m.impl("winograd_conv", TORCH_BOX(&invad::winograd_conv));
+  m.impl("winograd_conv_backward", TORCH_BOX(&invad::winograd_conv_backward));
 }

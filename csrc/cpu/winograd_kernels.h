@@ -77,63 +77,61 @@ KERNEL void transform_patch(const T* patch, int64_t row_step, int64_t pixel_step
   }
 }
 
-// c[r][0 .. 64) = sum over k of a[r][k] * b[k][0 .. 64).
-template <int kRows>
-KERNEL void multiply_rows(const float* a, int64_t a_step, const float* b, int64_t depth, float* c,
-                          int64_t c_step) {
+template <int kRows, bool kAdd>
+KERNEL inline void store_rows(const Vec (&sum)[kRows][4], float* c, int64_t row_step) {
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r)
+    for (int j = 0; j < 4; ++j) {
+      float* to = c + r * row_step + kLanes * j;
+      store(to, kAdd ? load(to) + sum[r][j] : sum[r][j]);
+    }
+}
+
+// c[r][0 .. 64) (+)= sum over k of a[r][k] * b[k][0 .. 64).
+template <int kRows, bool kAdd>
+KERNEL void multiply_rows(const float* a, const float* b, float* c, int64_t depth, Steps step) {
   Vec sum[kRows][4] = {};
-  for (int64_t k = 0; k < depth; ++k, b += kPanel) {
+  for (int64_t k = 0; k < depth; ++k, a += step.a_k, b += step.b_k) {
     const Vec b0 = load(b), b1 = load(b + 16), b2 = load(b + 32), b3 = load(b + 48);
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      const float one = a[r * a_step + k];
+      const float one = a[r * step.a_row];
       sum[r][0] += one * b0;
       sum[r][1] += one * b1;
       sum[r][2] += one * b2;
       sum[r][3] += one * b3;
     }
   }
-#pragma GCC unroll 6
-  for (int r = 0; r < kRows; ++r)
-    for (int j = 0; j < 4; ++j) store(c + r * c_step + kLanes * j, sum[r][j]);
+  store_rows<kRows, kAdd>(sum, c, step.c_row);
 }
 
-// The same of bfloat16, b in pairs of rows: b[k / 2][0 .. 64)[k % 2].
-template <int kRows>
-KERNEL void multiply_rows(const BFloat16* a, int64_t a_step, const BFloat16* b, int64_t depth,
-                          float* c, int64_t c_step) {
+// The same of bfloat16, a's rows whole and b in pairs of rows: b[k / 2][0 .. 64)[k % 2].
+template <int kRows, bool kAdd>
+KERNEL void multiply_rows(const BFloat16* a, const BFloat16* b, float* c, int64_t depth,
+                          Steps step) {
   Vec sum[kRows][4] = {};
-  for (int64_t k = 0; k < depth; k += 2, b += 2 * kPanel) {
+  for (int64_t k = 0; k < depth; k += 2, b += 2 * step.b_k) {
     Words pairs[4];
     __builtin_memcpy(pairs, b, sizeof pairs);
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       uint32_t pair;
-      __builtin_memcpy(&pair, a + r * a_step + k, sizeof pair);
+      __builtin_memcpy(&pair, a + r * step.a_row + k, sizeof pair);
       const Words one = Words{} + pair;
       for (int j = 0; j < 4; ++j) sum[r][j] = add_products(sum[r][j], one, pairs[j]);
     }
   }
-#pragma GCC unroll 6
-  for (int r = 0; r < kRows; ++r)
-    for (int j = 0; j < 4; ++j) store(c + r * c_step + kLanes * j, sum[r][j]);
+  store_rows<kRows, kAdd>(sum, c, step.c_row);
 }
 
 // The same for any number of rows.
-template <typename W>
-KERNEL void multiply(const W* a, int64_t a_step, const W* b, int64_t depth, float* c,
-                     int64_t c_step, int64_t rows) {
-  for (; rows >= 6; rows -= 6, a += 6 * a_step, c += 6 * c_step)
-    multiply_rows<6>(a, a_step, b, depth, c, c_step);
-  if (rows & 4) {
-    multiply_rows<4>(a, a_step, b, depth, c, c_step);
-    a += 4 * a_step, c += 4 * c_step;
-  }
-  if (rows & 2) {
-    multiply_rows<2>(a, a_step, b, depth, c, c_step);
-    a += 2 * a_step, c += 2 * c_step;
-  }
-  if (rows & 1) multiply_rows<1>(a, a_step, b, depth, c, c_step);
+template <typename W, bool kAdd>
+KERNEL void multiply(const W* a, const W* b, float* c, int64_t rows, int64_t depth, Steps step) {
+  const auto next = [&](int64_t done) { a += done * step.a_row, c += done * step.c_row; };
+  for (; rows >= 6; rows -= 6, next(6)) multiply_rows<6, kAdd>(a, b, c, depth, step);
+  if (rows & 4) multiply_rows<4, kAdd>(a, b, c, depth, step), next(4);
+  if (rows & 2) multiply_rows<2, kAdd>(a, b, c, depth, step), next(2);
+  if (rows & 1) multiply_rows<1, kAdd>(a, b, c, depth, step);
 }
 
 // y = leaky_relu(A^T m A + bias + plus, slope) for every channel of a tile. m: 36 rows of
@@ -159,5 +157,37 @@ KERNEL void transform_tile(const float* m, int64_t position_step, const float* b
   }
 }
 
+// u = A g: one side of a tile's gradient. Four vectors in and six out.
+KERNEL inline void gradient_side(const Vec* g, int g_step, Vec* u, int u_step) {
+  constexpr float kA2 = kNear * kNear, kB2 = kFar * kFar;
+  const Vec g0 = g[0], g1 = g[g_step], g2 = g[2 * g_step], g3 = g[3 * g_step];
+  const Vec near_even = g0 + kA2 * g2, near_odd = kNear * (g1 + kA2 * g3);
+  const Vec far_even = g0 + kB2 * g2, far_odd = kFar * (g1 + kB2 * g3);
+  u[0] = g0;
+  u[u_step] = near_even + near_odd;
+  u[2 * u_step] = near_even - near_odd;
+  u[3 * u_step] = far_even + far_odd;
+  u[4 * u_step] = far_even - far_odd;
+  u[5 * u_step] = g3;
+}
+
+// m = A g A^T for every channel. tile: the gradient at its first pixel, of which `rows` x `columns`
+// lie in the image; the others are zero. m: 36 rows of channels, `position_step` apart.
+KERNEL void transform_gradient(const float* tile, int64_t row_step, int64_t pixel_step,
+                               int64_t rows, int64_t columns, int64_t channels, float* m,
+                               int64_t position_step) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    Vec g[kTile * kTile] = {}, t[kPatch * kTile], u[kPositions];
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        g[i * kTile + j] = load(tile + i * row_step + j * pixel_step + c);
+    for (int j = 0; j < kTile; ++j) gradient_side(g + j, kTile, t + j, kTile);
+    for (int i = 0; i < kPatch; ++i) gradient_side(t + i * kTile, 1, u + i * kPatch, 1);
+    for (int64_t p = 0; p < kPositions; ++p) store(m + p * position_step + c, u[p]);
+  }
+}
+
 template <typename T, typename W>
-constexpr Kernels<T, W> kernels = {transform_patch<T, W>, multiply<W>, transform_tile<T>};
+constexpr Kernels<T, W> kernels = {transform_patch<T, W>, multiply<W, false>, transform_tile<T>};
+constexpr GradientKernels gradient_kernels = {transform_patch<float, float>, transform_gradient,
+                                              multiply<float, true>};

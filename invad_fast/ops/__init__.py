@@ -4,6 +4,7 @@ from invad_fast.ops.anomaly_score import anomaly_score
 from invad_fast.ops.bias_leaky_relu import bias_leaky_relu
 from invad_fast.ops.blur_upsample import blur_upsample
 from invad_fast.ops.connected_regions import connected_regions
+from invad_fast.ops.conv3x3 import conv3x3
 from invad_fast.ops.cosine_map import cosine_map
 from invad_fast.ops.dispatch import implementations, start, use_implementation
 from invad_fast.ops.normalize_modulate import normalize_modulate
@@ -18,6 +19,7 @@ __all__ = [
     "bias_leaky_relu",
     "blur_upsample",
     "connected_regions",
+    "conv3x3",
     "cosine_map",
     "implementations",
     "normalize_modulate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from pathlib import Path
 
 import torch
@@ -41,6 +42,7 @@ def failure(name: str) -> str | None:
     return _failures.get(name)
 
 
+@functools.cache
 def cpu_capability() -> str | None:
     """What the CPU ops run with: "AVX-512 with BF16", "AVX-512", "AVX2" or "plain"."""
     if failure("cpu"):

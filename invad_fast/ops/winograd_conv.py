@@ -48,7 +48,7 @@ def winograd_conv(
     """y = leaky_relu(conv3×3(x) + bias + plus, slope), zero-padded, stride 1.
 
     Equal to the direct sum but for rounding: that of both transformed factors to the weight's type
-    counts some six times. Sums are in float32. It has no backward.
+    counts some six times. Sums are in float32. :func:`conv3x3` has gradients.
 
     Args:
         x: N×I×H×W, float32 or bfloat16, I a multiple of 16.
@@ -79,18 +79,31 @@ def winograd_weight(weight: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
         36×O/64×I×64 of float32, or 36×O/64×I/2×128 of bfloat16: two input channels of each output
         side by side, as processors multiply them.
     """
-    g = torch.tensor(_G, dtype=torch.float64, device=weight.device)
-    both_sides = torch.kron(g, g)  # 36×9
+    both_sides = _filter_transform(weight)
     out_channels, in_channels = weight.shape[:2]
     panels = out_channels // PANEL
     transformed = weight.new_empty((PATCH**2, panels, in_channels, PANEL), dtype=dtype)
     # Panel by panel: all of them in float64 would be eight times the filters' memory.
     for panel, filters in enumerate(weight.flatten(2).split(PANEL)):
-        columns = filters.double().permute(2, 1, 0).flatten(1)  # 9×(I·64)
+        columns = filters.permute(2, 1, 0).flatten(1)  # 9×(I·64)
         transformed[:, panel] = (both_sides @ columns).view(-1, in_channels, PANEL)
     if dtype == torch.float32:
         return transformed
     return transformed.unflatten(2, (-1, 2)).transpose(3, 4).flatten(3)
+
+
+def filter_gradient(transformed: Tensor) -> Tensor:
+    """A loss's gradient by transformed float32 filters 36×O/64×I×64 → by the filters, O×I×3×3."""
+    back = _filter_transform(transformed).T @ transformed.flatten(1)
+    panels, in_channels = transformed.shape[1:3]
+    back = back.view(3, 3, panels, in_channels, PANEL).permute(2, 4, 3, 0, 1)
+    return back.reshape(panels * PANEL, in_channels, 3, 3)
+
+
+def _filter_transform(like: Tensor) -> Tensor:
+    """G on both sides of flattened filters: 36×9."""
+    g = torch.tensor(_G, dtype=like.dtype, device=like.device)
+    return torch.kron(g, g)
 
 
 def _unpaired(weight: Tensor) -> Tensor:
@@ -134,12 +147,9 @@ def _reference(
     n, out_channels, height, width = y.shape
     if y.numel() == 0:
         return y
-    b, a = (torch.tensor(m, dtype=torch.float32, device=x.device) for m in (_B, _A))
+    a = torch.tensor(_A, dtype=torch.float32, device=x.device)
     down, across = -(-height // TILE), -(-width // TILE)
-    padded = F.pad(x.float(), (1, across * TILE - width + 1, 1, down * TILE - height + 1))
-    patches = padded.unfold(2, PATCH, TILE).unfold(3, PATCH, TILE)
-    patches = torch.einsum("ak,nihwkl,bl->abinhw", b, patches, b).flatten(0, 1).flatten(2)
-    patches = patches.to(weight.dtype).float()
+    patches = _patches(x).to(weight.dtype).float()
     products = torch.einsum("pit,pio->pot", patches, _unpaired(weight)).unflatten(0, (PATCH, PATCH))
     tiles = torch.einsum("ak,klot,bl->otab", a, products, a)
     tiles = tiles.view(out_channels, n, down, across, TILE, TILE).permute(1, 0, 2, 4, 3, 5)
@@ -148,6 +158,15 @@ def _reference(
     if plus is not None:
         whole = whole + plus
     return y.copy_(torch.where(whole > 0, whole, whole * slope))
+
+
+def _patches(x: Tensor) -> Tensor:
+    """N×I×H×W → transformed, 36×I×tiles."""
+    height, width = x.shape[2:]
+    b = torch.tensor(_B, dtype=torch.float32, device=x.device)
+    padded = F.pad(x.float(), (1, -width % TILE + 1, 1, -height % TILE + 1))
+    patches = padded.unfold(2, PATCH, TILE).unfold(3, PATCH, TILE)
+    return torch.einsum("ak,nihwkl,bl->abinhw", b, patches, b).flatten(0, 1).flatten(2)
 
 
 def _fake(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None, slope: float) -> Tensor:
@@ -159,4 +178,53 @@ _op = define(
     "winograd_conv(Tensor x, Tensor weight, Tensor bias, Tensor? plus, float slope) -> Tensor",
     _reference,
     _fake,
+)
+
+
+def winograd_conv_backward(x: Tensor, grad: Tensor) -> Tensor:
+    """The gradient by the transformed filters, 36×O/64×I×64, with a quarter of the multiplications.
+
+    Args:
+        x: N×I×H×W, float32, I a multiple of 16.
+        grad: by the convolution's result, N×O×H×W, float32, O a multiple of 64.
+
+    Raises:
+        RuntimeError: where shapes or types disagree.
+    """
+    return _backward_op(x, grad)
+
+
+def _reference_backward(x: Tensor, grad: Tensor) -> Tensor:
+    transformed = _fake_backward(x, grad)
+    if x.numel() == 0:
+        return transformed.zero_()
+    height, width = x.shape[2:]
+    a = torch.tensor(_A, dtype=torch.float32, device=x.device)
+    padded = F.pad(grad, (0, -width % TILE, 0, -height % TILE))
+    tiles = padded.unfold(2, TILE, TILE).unfold(3, TILE, TILE)
+    tiles = torch.einsum("ka,nohwkl,lb->abonhw", a, tiles, a).flatten(0, 1).flatten(2)
+    product = torch.einsum("pit,pot->pio", _patches(x), tiles)
+    return transformed.copy_(product.unflatten(2, (-1, PANEL)).transpose(1, 2))
+
+
+def _fake_backward(x: Tensor, grad: Tensor) -> Tensor:
+    check_image(x)
+    torch._check(
+        grad.dim() == 4
+        and (grad.shape[0], *grad.shape[2:]) == (x.shape[0], *x.shape[2:])
+        and x.shape[1] % LANES == 0
+        and grad.shape[1] % PANEL == 0
+        and x.dtype == grad.dtype == torch.float32,
+        lambda: (
+            f"x {tuple(x.shape)} and grad {tuple(grad.shape)} must be float32, N×I×H×W and "
+            "N×O×H×W, I a multiple of 16 and O of 64"
+        ),
+    )
+    return x.new_empty(PATCH**2, grad.shape[1] // PANEL, x.shape[1], PANEL)
+
+
+_backward_op = define(
+    "winograd_conv_backward(Tensor x, Tensor grad) -> Tensor",
+    _reference_backward,
+    _fake_backward,
 )
