@@ -1,4 +1,4 @@
-"""conv3x3: a 3×3 convolution to train with, by minimal filtering where that is faster (Winograd)."""
+"""conv3x3: a 3×3 convolution to train with, by minimal filtering (Winograd) where it is faster."""
 
 from __future__ import annotations
 
