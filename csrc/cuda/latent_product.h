@@ -9,8 +9,8 @@
 #pragma once
 
 #include "channel_values.h"
-#include "divider.h"
 #include "launch.h"
+#include "pixel_tiles.h"
 #include "ptx.h"
 #include "vector.h"
 
@@ -21,7 +21,6 @@ namespace invad {
 template <typename T>
 constexpr int kBlocksTogether = std::is_same_v<T, double> ? 1 : 2;
 
-constexpr int kTileShift = 7, kTilePixels = 1 << kTileShift;
 constexpr int kRun = 8;
 
 // Channels of the latent that shared memory holds at once: what a step of the tensor cores takes.
@@ -56,50 +55,6 @@ struct Filters {
   ChannelValues bias;  // 2C
   int channels;        // C
   bool vectors;
-};
-
-// How the pixels of all samples are cut into tiles of rows x columns = kTilePixels.
-struct PixelTiles {
-  int h, w;
-  int shift;           // columns = 1 << shift: as many as make long runs, and few beyond the edge
-  int pitch;           // of a row with its halo in shared memory, a multiple of 8 pixels
-  Divider across;      // tiles in a row of tiles
-  Divider per_sample;  // tiles
-  int count;           // of all samples
-  int reciprocal;      // of halo_columns(), times 2^16 and rounded up
-
-  PixelTiles(const Tensor& x, bool last)
-      : h(static_cast<int>(x.size(2))),
-        w(static_cast<int>(x.size(3))),
-        shift(w <= 8            ? 3
-              : last || w <= 16 ? 4
-                                : 5),
-        across(static_cast<unsigned>(ceil_div(w, columns()))),
-        per_sample(across.divisor * static_cast<unsigned>(ceil_div(h, kTilePixels / columns()))) {
-    pitch = (halo_columns() + 7) / 8 * 8;
-    reciprocal = (1 << 16) / halo_columns() + 1;
-    const int64_t all = x.size(0) * per_sample.divisor;
-    STD_TORCH_CHECK(all < (int64_t{1} << 31), "x has too many pixels");
-    count = static_cast<int>(all);
-  }
-  __host__ __device__ int columns() const { return 1 << shift; }
-  // Of a tile with one more pixel on every side.
-  __host__ __device__ int halo_columns() const { return columns() + 2; }
-  // The row of a pixel counted along those; exact for the few that a tile has.
-  __device__ __forceinline__ int halo_row(int pixel) const { return pixel * reciprocal >> 16; }
-};
-
-// Where a tile is.
-struct PixelTile {
-  int sample, row, column;
-
-  __device__ __forceinline__ PixelTile(const PixelTiles& tiles, int index)
-      : sample(tiles.per_sample.quotient(index)) {
-    const int in_sample = index - sample * static_cast<int>(tiles.per_sample.divisor);
-    const int down = tiles.across.quotient(in_sample);
-    row = down * (kTilePixels >> tiles.shift);
-    column = (in_sample - down * static_cast<int>(tiles.across.divisor)) << tiles.shift;
-  }
 };
 
 // The product of a block's tile. kLast: runs go along the channels, else along a row of pixels.
@@ -149,8 +104,8 @@ class LatentProduct {
     }
   }
 
-  // results[o][run][v] = gamma (o = 0) and beta (o = 1) of the thread's runs in `tile`. The filters
-  // stay in shared memory where they fit into it: until the next tile, if not `again`.
+  // results[o][run][v] = gamma (o = 0) and beta (o = 1) of the thread's runs in `tile`. `again`: the
+  // filters are in shared memory from the block's last tile, if all of them fit into it.
   __device__ __forceinline__ void operator()(const Latent<T>& latent, const PixelTile& tile,
                                              bool again, Runs (&results)[kOutputs]) const {
     for (int start = 0; start < latent.width || start == 0; start += kDepth<T>) {
