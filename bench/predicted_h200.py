@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -30,6 +29,7 @@ from op_costs import (
     metric_calls,
     model_calls,
 )
+from static_rows import write_whole
 
 FOLDER = Path(__file__).resolve().parent
 STATIC = FOLDER / "static.csv"
@@ -328,14 +328,7 @@ def _one(kernels: dict, op: str, arguments: tuple, count: int) -> dict[str, floa
 
 
 def main() -> None:
-    rows = [asdict(row) for row in predictions()]
-    path = Path(__file__).with_suffix(".csv")
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(beside, path)
+    write_whole(Path(__file__).with_suffix(".csv"), [asdict(row) for row in predictions()])
 
 
 if __name__ == "__main__":

@@ -10,8 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def write_whole(path: Path, rows: list[dict]) -> None:
+    """All of the file, or nothing."""
+    beside = path.with_suffix(".tmp")
+    with beside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(beside, path)
+
+
 def write(path: Path, rows: list[dict]) -> None:
-    """Whole or not at all; lines that the file has of other architectures stay, if still of use.
+    """Lines that the file has of other architectures stay, if still of use.
 
     Args:
         rows: alike, with "op" and "architecture" ("sm_90"), in the order that an op keeps.
@@ -23,12 +33,7 @@ def write(path: Path, rows: list[dict]) -> None:
             if before.fieldnames == list(rows[0]):
                 rows = [*rows, *(row for row in before if row["architecture"] not in made)]
     rows = sorted(rows, key=lambda row: (row["op"], int(row["architecture"].removeprefix("sm_"))))
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(beside, path)
+    write_whole(path, rows)
 
 
 def widths(mnemonics: Iterable[str], instruction: str) -> str:

@@ -104,8 +104,8 @@ class LatentProduct {
     }
   }
 
-  // results[o][run][v] = gamma (o = 0) and beta (o = 1) of the thread's runs in `tile`. `again`: the
-  // filters are in shared memory from the block's last tile, if all of them fit into it.
+  // results[o][run][v] = gamma (o = 0) and beta (o = 1) of the thread's runs in `tile`. `again`:
+  // the filters are in shared memory from the block's last tile, if all of them fit into it.
   __device__ __forceinline__ void operator()(const Latent<T>& latent, const PixelTile& tile,
                                              bool again, Runs (&results)[kOutputs]) const {
     for (int start = 0; start < latent.width || start == 0; start += kDepth<T>) {
