@@ -234,18 +234,21 @@ struct Convolution {
 // Of the largest GPU that this is written for.
 constexpr int64_t kMultiprocessors = 132;
 
-// Calls f(N, kLast, kChannels) as types: vectors of N elements, the layout, and the channels of a
-// block: 64, but where few blocks would have work.
+// Calls f(N, kLast, kChannels, tiles, work), the first three as types: vectors of N elements, the
+// layout, and the channels of a block: 64, but where few blocks would have work.
 template <typename T, typename F, typename... Pointers>
 void with_tiles(const Tensor& x, MemoryFormat layout, F&& f, const Pointers*... pointers) {
   const bool last = layout == MemoryFormat::ChannelsLast;
+  const PixelTiles tiles(x, last);
+  const auto run = [&](auto n, auto is_last, auto channels) {
+    f(n, is_last, channels, tiles, Work(tiles, static_cast<int>(ceil_div(x.size(1), channels))));
+  };
   const auto with_channels = [&](auto n, auto is_last) {
     if constexpr (sizeof(T) == 2 && decltype(n)::value > 1) {
-      const int64_t blocks = PixelTiles(x, last).count * ceil_div(x.size(1), 64);
-      if (x.size(1) > 32 && blocks >= kMultiprocessors)
-        return f(n, is_last, std::integral_constant<int, 64>{});
+      if (x.size(1) > 32 && tiles.count * ceil_div(x.size(1), 64) >= kMultiprocessors)
+        return run(n, is_last, std::integral_constant<int, 64>{});
     }
-    f(n, is_last, std::integral_constant<int, 32>{});
+    run(n, is_last, std::integral_constant<int, 32>{});
   };
   with_vectors<T>(
       last ? x.size(1) : x.size(3),
@@ -282,11 +285,9 @@ std::tuple<Tensor, Tensor, Tensor> style_modulation(const Tensor& x_in, const Te
     const ChunkStatistics statistics = chunk_statistics<T>(x, stream);
     with_tiles<T>(
         x, layout,
-        [&](auto n, auto last, auto channels) {
+        [&](auto n, auto last, auto channels, const PixelTiles& tiles, const Work& work) {
           constexpr int N = decltype(n)::value, kChannels = decltype(channels)::value;
           constexpr bool kLast = decltype(last)::value;
-          const PixelTiles tiles(x, kLast);
-          const Work work(tiles, static_cast<int>(ceil_div(x.size(1), kChannels)));
           const Launch launch{dim3(work.blocks), dim3(kThreads),
                               LatentProduct<T, kLast, kChannels, 2>::kSharedBytes};
           launch(stream, modulate<T, N, kLast, kChannels>, data<T>(x), Latent<T>(convolution.style),
@@ -325,11 +326,9 @@ std::tuple<Tensor, Tensor> style_modulation_backward(const Tensor& grad_in, cons
     const Latent<T> latent(convolution.style);
     with_tiles<T>(
         x, layout,
-        [&](auto n, auto last, auto channels) {
+        [&](auto n, auto last, auto channels, const PixelTiles& tiles, const Work& work) {
           constexpr int N = decltype(n)::value, kChannels = decltype(channels)::value;
           constexpr bool kLast = decltype(last)::value;
-          const PixelTiles tiles(x, kLast);
-          const Work work(tiles, static_cast<int>(ceil_div(x.size(1), kChannels)));
           const Tensor sums =
               empty({int64_t{tiles.count} * work.channel_tiles, 2}, x, kScalarType<A>);
           const Launch launch{dim3(work.blocks), dim3(kThreads),
