@@ -1,6 +1,7 @@
 // The metrics' core under AddressSanitizer and UBSan: random pixels through every door of it, the
 // counts checked by brute force. tests/test_metrics_sanitized.py builds and runs it.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -12,6 +13,7 @@
 #include "exact_scores.h"
 #include "float_key.h"
 #include "histogram.h"
+#include "pooling.h"
 
 using namespace invad::scores;
 
@@ -71,6 +73,12 @@ void check(std::mt19937& random) {
   const Ranking pieces = borrowed.rank(question, 100);
   check_ranking(sample, pieces, question);
   expect(exact.auroc_wins == pieces.auroc_wins, "the same ranks, a range of buckets at a time");
+
+  const int64_t window = 1 + random() % std::min(sample.height, sample.width);
+  const std::vector<double> pooled = pooled_maxima(sample.pixels(), window, threads);
+  const std::vector<float> maxima = borrowed.maps().maxima;
+  for (size_t i = 0; i < pooled.size(); ++i)
+    expect(pooled[i] <= maxima[i] + 1e-6 * std::abs(maxima[i]), "an average above the maximum");
 
   ExactScores held, sent;
   held.add(sample.pixels(), threads);

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from invad_fast import InputError
-from invad_fast.metrics import FIGURES, AnomalyMetrics, engines, evaluate, tensor_scores
+from invad_fast.metrics import (
+    FIGURES,
+    AnomalyMetrics,
+    engines,
+    evaluate,
+    image_scores,
+    tensor_scores,
+)
+from invad_fast.metrics.image_scores import _pooled
 from invad_fast.metrics.native_scores import NativeHeldScores, native_module
 from invad_fast.metrics.numpy_scores import NumpyScores
 from invad_fast.metrics.tensor_scores import BorrowedTensors
@@ -101,6 +109,22 @@ def test_batches_and_processes_add_up(engine, protocol, pooling, monkeypatch) ->
     first.reset()
     first.update(maps, masks)
     assert first.compute() == pytest.approx(whole, abs=tolerance, rel=0)
+
+
+@needs_native
+def test_pooled_maxima() -> None:
+    """The native averages against NumPy's, for windows of every width that fits."""
+    rng = np.random.default_rng(0)
+    for scale in (1e-38, 1.0, 1e30):
+        maps = (rng.standard_normal((3, 11, 14)) * scale).astype(np.float32)
+        for window in range(1, 12):
+            expected = [_pooled(scores, window).max() for scores in maps]
+            found = image_scores(maps, window)
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13 * scale)
+    assert image_scores(maps[:, ::2], 3) == pytest.approx(image_scores(maps[:, ::2].copy(), 3))
+    for window in (0, 12):
+        with pytest.raises(InputError, match="does not fit"):
+            image_scores(maps, window)
 
 
 def test_what_is_refused_adds_nothing() -> None:

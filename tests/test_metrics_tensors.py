@@ -1,12 +1,16 @@
 """Metrics of tensors that are counted on their own device: a GPU, or the CPU in its place."""
 
+from pathlib import Path
+
 import emulated_cuda
+import layouts
 import numpy as np
 import pytest
 import torch
 from test_metrics_engines import random_maps
 
-from invad_fast import InputError
+from invad_fast import InputError, InvAD, InvADConfig
+from invad_fast.evaluate import evaluate_model
 from invad_fast.metrics import AnomalyMetrics, engines, evaluate, image_scores, tensor_scores
 from invad_fast.metrics.tensor_scores import BorrowedTensors, HeldTensors
 
@@ -117,6 +121,26 @@ def test_what_is_refused(there: str) -> None:
             metrics.update(*given)
     metrics.update(maps, masks)
     assert metrics.compute()["pixel_auroc"] == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:.*random weights")
+def test_evaluation_leaves_its_maps_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same figures and scores, batch by batch, and no copy of all pixels in between."""
+    root = layouts.mvtec(tmp_path)
+    torch.manual_seed(0)
+    model = InvAD(InvADConfig(encoder="resnet10t", blocks=(1, 1, 1), input_size=32), None)
+    options = {"batch_size": 2, "workers": 0, "show_progress": False, "device": "cpu"}
+    expected = evaluate_model(model, root, **options)
+    held: list[HeldTensors] = []
+    begin = HeldTensors.__init__
+    monkeypatch.setattr(HeldTensors, "__init__", lambda s, d: (held.append(s), begin(s, d))[1])
+    monkeypatch.setattr(AnomalyMetrics, "state", None)
+    monkeypatch.setattr(engines, "COUNTED_THERE", ("cpu",))
+    found = evaluate_model(model, root, **options)
+    assert len(held) == len(expected.classes) > 1
+    for name, result in expected.classes.items():
+        assert found.classes[name].figures == pytest.approx(result.figures, abs=1e-11, nan_ok=True)
+        np.testing.assert_array_equal(found.classes[name].scores, result.scores)
 
 
 def test_many_anomalous_pixels_are_sorted_in_turns(

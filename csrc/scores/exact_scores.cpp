@@ -28,6 +28,7 @@ BorrowedScores::BorrowedScores(const Pixels& pixels, int threads)
     chunks_.push_back({chunk, survey(chunk, threads)});
     summary_.add(chunks_.back().survey);
     count(chunks_.back().survey, normal_, anomalous_);
+    chunks_.back().survey.normal = chunks_.back().survey.anomalous = {};  // counted, and large
   }
 }
 

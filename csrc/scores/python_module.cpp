@@ -13,6 +13,7 @@
 #include "connected_regions.h"
 #include "exact_scores.h"
 #include "float_key.h"
+#include "pooling.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -292,5 +293,19 @@ PYBIND11_MODULE(_scores, module) {
   define_add(cells);
   define_summary(cells);
 
+  module.def(
+      "pooled_maxima",
+      [](const Maps& maps, int64_t window, int threads) {
+        const Pixels pixels = pixels_of(maps, std::nullopt);
+        if (window < 1 || window > std::min(pixels.height, pixels.width))
+          throw std::invalid_argument("the window must fit the maps");
+        std::vector<double> maxima;
+        {
+          py::gil_scoped_release release;
+          maxima = pooled_maxima(pixels, window, threads);
+        }
+        return to_array(maxima.data(), maxima.size());
+      },
+      "maps"_a.noconvert(), "window"_a, "threads"_a);
   module.def("label_regions", &label, "masks"_a.noconvert());
 }

@@ -210,11 +210,11 @@ class BucketRanker {
 
 }  // namespace
 
-Ranker::Ranker(Question question, std::vector<uint64_t> normal, std::vector<uint64_t> anomalous,
-               int64_t regions, int threads)
+Ranker::Ranker(Question question, const std::vector<uint64_t>& normal,
+               const std::vector<uint64_t>& anomalous, int64_t regions, int threads)
     : question_(std::move(question)),
-      normal_(std::move(normal)),
-      anomalous_(std::move(anomalous)),
+      normal_(normal),
+      anomalous_(anomalous),
       weights_(regions),
       threads_(threads) {
   for (uint32_t bucket = 0; bucket < kBuckets; ++bucket) {
@@ -233,15 +233,15 @@ void Ranker::add(const Parts& parts, uint32_t first, uint32_t last) {
   std::vector<uint32_t> occupied;
   for (uint32_t bucket = last + 1; bucket-- > first;)
     if (anomalous_[bucket]) occupied.push_back(bucket);
-  std::vector<uint64_t> weight(kBuckets);
+  std::vector<uint64_t> weight(occupied.size());
   std::atomic<size_t> next{0};
   in_threads(threads_for(occupied.size()), [&](int) {
     Segments segments(parts, true);
     for (size_t i; (i = next++) < occupied.size();)
       for (const Segment& segment : segments.of(occupied[i]))
-        for (uint64_t j = 0; j < segment.size; ++j)
-          weight[occupied[i]] += weights_.of(segment.areas[j]);
+        for (uint64_t j = 0; j < segment.size; ++j) weight[i] += weights_.of(segment.areas[j]);
   });
+  auto next_weight = weight.begin();
 
   std::vector<Task> tasks;
   OverlapArea area{question_.false_positive_limit};
@@ -264,7 +264,7 @@ void Ranker::add(const Parts& parts, uint32_t first, uint32_t last) {
     if (!anomalous_[bucket]) area.flat(above_.normal, normal_end, above_.weight);
     above_.anomalous += anomalous_[bucket];
     above_.normal = normal_end;
-    above_.weight += weight[bucket];
+    if (anomalous_[bucket]) above_.weight += *next_weight++;
   }
   ranking_.overlap_area += area.sum;
 

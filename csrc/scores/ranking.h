@@ -46,9 +46,10 @@ struct Question {
 // Ranks bucket by bucket from the highest; each call takes the next lower buckets.
 class Ranker {
  public:
-  // normal, anomalous: kBuckets, how many pixels are in each bucket of all parts to come.
-  Ranker(Question question, std::vector<uint64_t> normal, std::vector<uint64_t> anomalous,
-         int64_t regions, int threads);
+  // normal, anomalous: kBuckets, how many pixels are in each bucket of all parts to come; they must
+  // outlive this.
+  Ranker(Question question, const std::vector<uint64_t>& normal,
+         const std::vector<uint64_t>& anomalous, int64_t regions, int threads);
 
   // The parts together hold all pixels of buckets first .. last.
   void add(const Parts& parts, uint32_t first, uint32_t last);
@@ -59,7 +60,7 @@ class Ranker {
   int threads_for(size_t buckets) const;
 
   Question question_;
-  std::vector<uint64_t> normal_, anomalous_;
+  const std::vector<uint64_t>&normal_, &anomalous_;
   RegionWeights weights_;
   int threads_;
   Counts above_;  // of all buckets that were added

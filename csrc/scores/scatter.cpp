@@ -10,6 +10,7 @@
 #endif
 
 #include "float_key.h"
+#include "held_keys.h"
 #include "key_blocks.h"
 #include "threads.h"
 
@@ -27,20 +28,22 @@ void write_line(const uint16_t* from, uint16_t* to) {
 #endif
 }
 
-// Writes one thread's normal places, which belong to buckets first .. last.
+// Writes one thread's normal places.
 class LineWriter {
  public:
-  LineWriter(Places& to, uint32_t first, uint32_t last)
+  // to.buckets must not be empty.
+  explicit LineWriter(Places& to)
       : to_(to),
-        first_(first),
-        span_(last - first),
+        first_(to.buckets.front()),
+        span_(to.buckets.back() - first_),
         next_(span_ + 1),
         lines_(place_memory((span_ + uint64_t{1}) * kLine)) {
     for (size_t i = 0; i < to.buckets.size(); ++i)
-      next_[to.buckets[i] - first] = static_cast<uint32_t>(to.begins[i]);
+      next_[to.buckets[i] - first_] = static_cast<uint32_t>(to.begins[i]);
   }
 
-  bool holds(uint32_t key) const { return bucket_of(key) - first_ <= span_; }
+  // All keys of the buckets from the first to the last one.
+  KeySpan keys() const { return {first_ << 16, span_ << 16 | 0xffff}; }
 
   void put(uint32_t key) {
     const uint32_t bucket = bucket_of(key) - first_;
@@ -69,37 +72,21 @@ class LineWriter {
   Memory<uint16_t> lines_;
 };
 
-// What the writer holds of `size` scores: gathered block by block, with no branch a pixel.
+// What the writer holds of `size` scores.
 void put_held(const float* scores, int64_t size, LineWriter& writer) {
-  uint32_t keys[kBlock];
-  for (; size > 0; scores += kBlock, size -= kBlock) {
-    const int64_t count = std::min(size, kBlock);
-    if (count == kBlock)
-      block_keys(scores, keys);
-    else
-      std::transform(scores, scores + count, keys, key_of);
-    int64_t held = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      const uint32_t key = keys[i];
-      keys[held] = key;
-      held += writer.holds(key);
-    }
+  constexpr int64_t kMost = 512;
+  uint32_t keys[kMost];
+  for (; size > 0; scores += kMost, size -= kMost) {
+    const int64_t held = held_keys(scores, std::min(size, kMost), writer.keys(), keys);
     for (int64_t i = 0; i < held; ++i) writer.put(keys[i]);
   }
 }
 
-std::shared_ptr<const Part> scatter_share(const Pixels& pixels, const ThreadSurvey& found,
-                                          uint32_t first, uint32_t last) {
-  const auto part = std::make_shared<Part>();
-  part->normal = Places::of(found.normal, first, last);
-  part->anomalous = Places::of(found.anomalous, first, last);
-  part->allocate_areas();
-  LineWriter writer(part->normal, first, last);
-  std::vector<uint64_t> next(part->anomalous.buckets.empty() ? 0 : kBuckets);
-  for (size_t i = 0; i < part->anomalous.buckets.size(); ++i)
-    next[part->anomalous.buckets[i]] = part->anomalous.begins[i];
-  const bool all = writer.holds(found.lowest_key) && writer.holds(found.highest_key);
-  const auto put_normal = [&](const float* scores, int64_t size) {
+void scatter_normal(const Pixels& pixels, const ThreadSurvey& found, Places& to) {
+  LineWriter writer(to);
+  const KeySpan keys = writer.keys();
+  const bool all = keys.holds(found.lowest_key) && keys.holds(found.highest_key);
+  const auto put = [&](const float* scores, int64_t size) {
     if (all)
       each_key(scores, size, [&](uint32_t key) { writer.put(key); });
     else
@@ -110,19 +97,44 @@ std::shared_ptr<const Part> scatter_share(const Pixels& pixels, const ThreadSurv
     const float* scores = pixels.scores + map * pixels.map_size();
     int64_t at = 0;
     for (const size_t end = found.run_ends[map - found.first_map]; run < end; ++run) {
-      const AnomalousRun& anomalous = found.runs[run];
-      put_normal(scores + at, anomalous.begin - at);
-      for (at = anomalous.begin; at < anomalous.end; ++at) {
-        const uint32_t key = key_of(scores[at]);
-        if (!writer.holds(key)) continue;
-        const uint64_t to = next[bucket_of(key)]++;
-        part->anomalous.places[to] = place_of(key);
-        part->areas[to] = anomalous.area;
-      }
+      put(scores + at, found.runs[run].begin - at);
+      at = found.runs[run].end;
     }
-    put_normal(scores + at, pixels.map_size() - at);
+    put(scores + at, pixels.map_size() - at);
   }
   writer.finish();
+}
+
+void scatter_anomalous(const Pixels& pixels, const ThreadSurvey& found, Part& to) {
+  const uint32_t first = to.anomalous.buckets.front(), last = to.anomalous.buckets.back();
+  const KeySpan keys{first << 16, (last - first) << 16 | 0xffff};
+  std::vector<uint64_t> next(last - first + 1);
+  for (size_t i = 0; i < to.anomalous.buckets.size(); ++i)
+    next[to.anomalous.buckets[i] - first] = to.anomalous.begins[i];
+  size_t run = 0;
+  for (int64_t map = found.first_map; map < found.last_map; ++map) {
+    const float* scores = pixels.scores + map * pixels.map_size();
+    for (const size_t end = found.run_ends[map - found.first_map]; run < end; ++run) {
+      const AnomalousRun& anomalous = found.runs[run];
+      for (uint32_t i = anomalous.begin; i < anomalous.end; ++i) {
+        const uint32_t key = key_of(scores[i]);
+        if (!keys.holds(key)) continue;
+        const uint64_t at = next[bucket_of(key) - first]++;
+        to.anomalous.places[at] = place_of(key);
+        to.areas[at] = anomalous.area;
+      }
+    }
+  }
+}
+
+std::shared_ptr<const Part> scatter_share(const Pixels& pixels, const ThreadSurvey& found,
+                                          uint32_t first, uint32_t last) {
+  const auto part = std::make_shared<Part>();
+  part->normal = Places::of(found.normal, first, last);
+  part->anomalous = Places::of(found.anomalous, first, last);
+  part->allocate_areas();
+  if (!part->normal.buckets.empty()) scatter_normal(pixels, found, part->normal);
+  if (!part->anomalous.buckets.empty()) scatter_anomalous(pixels, found, *part);
   return part;
 }
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Beside the maps, the native engine holds at most this share of their bytes at a time, or so many
 # bytes: the less, the more often it reads the maps.
-WORKING_SHARE, WORKING_BYTES = 0.28, 64 << 20
+WORKING_SHARE, WORKING_BYTES = 0.27, 8 << 20
 
 # Types of devices that count the pixels of their own tensors.
 COUNTED_THERE = ("cuda",)

@@ -11,6 +11,7 @@ from invad_fast.metrics.bounds import Bounds
 from invad_fast.metrics.cell_scores import RankedCells
 from invad_fast.metrics.engines import cells, device_of
 from invad_fast.metrics.inputs import as_array
+from invad_fast.metrics.native_scores import native_module, threads
 from invad_fast.metrics.ranking import auroc, average_precision, f1_max, rank
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def image_scores(maps: Any, pooling: int | None = None) -> np.ndarray:
     maps = as_array(maps)
     if pooling is None:
         return maps.max(axis=(1, 2))
-    return np.array([_pooled(scores, pooling).max() for scores in maps])
+    native = native_module()
+    if native is None:
+        return np.array([_pooled(scores, pooling).max() for scores in maps])
+    return native.pooled_maxima(np.ascontiguousarray(maps, np.float32), pooling, threads())
 
 
 def image_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Bounds]:
