@@ -3,7 +3,8 @@
 A cell holds pixels whose float32 scores lie in one range of 2^bits neighbouring ones; ranges lie
 apart or one in the other. How the pixels lie within their range is not known, so at every
 threshold there are certain pixels above, whose range is wholly above it, and possible ones, whose
-range reaches above it. Each figure is computed for the best and for the worst case.
+range reaches above it. Each figure is computed for the best and for the worst case: these bounds
+hold for any cells. How far apart they are is for csrc/scores/cell_scores.h.
 """
 
 from __future__ import annotations
