@@ -156,7 +156,10 @@ END
   return "$failed"
 }
 
-bench_ops() { checked --benchmark-only bench/test_anomaly_map.py bench/test_ops.py; }
+bench_ops() {
+  checked --benchmark-only bench/test_anomaly_map.py bench/test_metrics.py::test_on_a_gpu \
+    bench/test_ops.py
+}
 bench_model() { checked --benchmark-only bench/test_model.py -k "not compiled"; }
 bench_compiled() { checked --benchmark-only bench/test_model.py -k "compiled or grouped"; }
 
