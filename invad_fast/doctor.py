@@ -31,8 +31,15 @@ def reasons(table: dict[str, dict[str, str | None]]) -> dict[str, str]:
     """For each implementation that some op lacks, why; with the ops' names where others have it."""
     found: dict[str, str] = {}
     for name in IMPLEMENTATIONS:
-        lacking = {op: row[name] for op, row in table.items() if row[name] is not None}
-        for reason in lacking.values():
-            of = "" if len(lacking) == len(table) else f"{', '.join(lacking)}: "
-            found.setdefault(name, f"{of}{reason}")
+        lacking: dict[str, list[str]] = {}
+        for op, row in table.items():
+            reason = row[name]
+            if reason is not None:
+                lacking.setdefault(reason, []).append(op)
+        parts = [
+            reason if len(names) == len(table) else f"{', '.join(names)}: {reason}"
+            for reason, names in lacking.items()
+        ]
+        if parts:
+            found[name] = "; ".join(parts)
     return found

@@ -23,20 +23,25 @@ print(settled(), keep_freed_memory(), settled())
 """
 
 
-def counted(**variables: str) -> list[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | variables
-    command = [sys.executable, "-c", COUNT]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+def counted(folder: Path, **variables: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT],
+        env=os.environ | variables,
+        cwd=folder,  # a checkout's sources would come before what is installed
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout.split()
 
 
-def test_freed_memory_is_kept() -> None:
-    before, kept, after = counted()
+def test_freed_memory_is_kept(tmp_path: Path) -> None:
+    before, kept, after = counted(tmp_path)
     if kept == "False":
         pytest.skip("the C library is not glibc 2.35 or later")
     assert int(before) > 10_000 and int(after) < 1000
 
 
-def test_the_environment_comes_first() -> None:
-    _, kept, after = counted(MALLOC_MMAP_THRESHOLD_="1048576")
+def test_the_environment_comes_first(tmp_path: Path) -> None:
+    _, kept, after = counted(tmp_path, MALLOC_MMAP_THRESHOLD_="1048576")
     assert kept == "False" and int(after) > 10_000
