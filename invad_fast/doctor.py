@@ -28,7 +28,7 @@ def report() -> tuple[dict[str, str], dict[str, dict[str, str | None]]]:
 
 
 def reasons(table: dict[str, dict[str, str | None]]) -> dict[str, str]:
-    """For each implementation that some op lacks, why; with the ops' names where others have it."""
+    """For each implementation that some op lacks, why; with names where that holds for a few."""
     found: dict[str, str] = {}
     for name in IMPLEMENTATIONS:
         lacking: dict[str, list[str]] = {}
@@ -37,7 +37,7 @@ def reasons(table: dict[str, dict[str, str | None]]) -> dict[str, str]:
             if reason is not None:
                 lacking.setdefault(reason, []).append(op)
         parts = [
-            reason if len(names) == len(table) else f"{', '.join(names)}: {reason}"
+            reason if 2 * len(names) > len(table) else f"{', '.join(names)}: {reason}"
             for reason, names in lacking.items()
         ]
         if parts:
