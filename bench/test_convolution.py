@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from invad_fast.ops import conv3x3, winograd_conv
 from invad_fast.ops.winograd_conv import winograd_weight
 
-pytestmark = pytest.mark.skipif(DEVICE.type != "cpu", reason="convolutions of CPUs")
+pytestmark = pytest.mark.skipif(
+    DEVICE.type != "cpu", reason="these are convolutions for a CPU; GPUs have cuDNN's"
+)
 # channels, side: of lite, then of InvAD
 LAYERS = [(64, 64), (128, 32), (256, 16), (256, 64), (512, 32), (1024, 16)]
 ROUNDS = Rounds(seconds=0.5, least=3, most=50)

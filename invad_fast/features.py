@@ -8,6 +8,7 @@ them. Where they do not fit, a cache folder keeps the resized images.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,18 +36,15 @@ if TYPE_CHECKING:
     from invad_fast.train import TrainingOptions
 
 
-class Features:
-    """Batches of features by index, finest scale first, on the training device.
-
-    Subclasses give ``batches(order, start)``: the features of each batch of indices in
-    ``order``, from batch ``start`` on.
-    """
+class Features(ABC):
+    """Batches of features by index, finest scale first, on the training device."""
 
     def __init__(self, images: int, options: TrainingOptions, device: torch.device) -> None:
         self.images, self.options, self.device = images, options, device
 
+    @abstractmethod
     def batches(self, order: list[list[int]], start: int = 0) -> Iterator[list[Tensor]]:
-        raise NotImplementedError
+        """The features of each batch of indices in ``order``, from batch ``start`` on."""
 
     def scores(self, model: Method, world: World) -> Tensor:
         """Image scores of all images in their order, in eval mode."""

@@ -8,6 +8,7 @@ evaluation, calibration and the model file are the same for all.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class Recipe:
         return {"learning_rate": self.learning_rate * scale, **filled}
 
 
-class Predictor(nn.Module):
+class Predictor(nn.Module, ABC):
     """A network over a frozen encoder's features, as far as predictions need it.
 
     Attributes:
@@ -107,9 +108,9 @@ class Predictor(nn.Module):
         assert self.encoder is not None  # else it was refused
         return self.encoder(images)
 
+    @abstractmethod
     def reconstruct(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features, finest first → reconstructions of the same shapes."""
-        raise NotImplementedError
 
     def predict(
         self,
@@ -178,9 +179,9 @@ class Method(Predictor):
         self.thresholds = {}
         self.encoder = None if config.encoder is None else Encoder(config, encoder_weights)
 
+    @abstractmethod
     def loss(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
         """What training lowers: a scalar in float32."""
-        raise NotImplementedError
 
     def trained_parts(self) -> dict[str, nn.Module]:
         """The parts that training changes, by name: all but the encoder."""

@@ -12,7 +12,7 @@ from invad_fast.ops.winograd_conv import filter_gradient, winograd_conv_backward
 
 # N, I, O, H, W: both ways, x's gradient by torch, odd sides, several panels and groups
 SHAPES = [(1, 64, 64, 32, 32), (2, 16, 128, 31, 33), (3, 192, 64, 20, 18), (9, 64, 64, 48, 64)]
-OTHER = "winograd_conv_backward"
+BACKWARD = "winograd_conv_backward"
 
 
 def arguments(n: int, i: int, o: int, h: int, w: int) -> list[Tensor]:
@@ -40,7 +40,7 @@ def test_values_and_gradients(name: str, shape: tuple[int, ...], layout) -> None
     grad = torch.randn(shape[0], shape[2], *shape[3:])
     expected = results(torchs, [x.double(), weight.double(), bias.double()], grad.double())
     given = [x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), bias]
-    with use_implementation(name, "winograd_conv"), use_implementation(name, OTHER):
+    with use_implementation(name, "winograd_conv"), use_implementation(name, BACKWARD):
         actual = results(torch.ops.invad_fast.conv3x3, given, grad.contiguous(memory_format=layout))
     for value, exact in zip(actual, expected):
         assert (value - exact).norm() <= 3e-6 * exact.norm()
@@ -63,14 +63,14 @@ def test_other_types_and_filters_are_left_to_torch() -> None:
 @pytest.mark.parametrize("name", available("winograd_conv_backward"))
 def test_no_images(name: str) -> None:
     x, grad = torch.empty(0, 16, 5, 6), torch.empty(0, 64, 5, 6)
-    with use_implementation(name, OTHER):
+    with use_implementation(name, BACKWARD):
         gradient = filter_gradient(winograd_conv_backward(x, grad))
     assert gradient.shape == (64, 16, 3, 3) and not gradient.any()
 
 
 @pytest.mark.parametrize("name", available("winograd_conv_backward"))
 def test_wrong_arguments_are_refused(name: str) -> None:
-    with use_implementation(name, OTHER), pytest.raises(RuntimeError, match="float32, N"):
+    with use_implementation(name, BACKWARD), pytest.raises(RuntimeError, match="float32, N"):
         winograd_conv_backward(torch.zeros(1, 16, 4, 4), torch.zeros(1, 64, 4, 5))
 
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../normalization.h"
 #include "element.h"
 #include "parallel.h"
 
@@ -145,8 +146,7 @@ void forward(const T* x, const T* gamma_beta, double eps, T* y, Accumulate<T>* m
     if (gamma_beta == nullptr) {
       const T* __restrict from = sample + start;
       T* __restrict to = out + start;
-      for (int64_t i = 0; i < length; ++i)
-        store(to, i, (load(from, i) - m) * r);
+      for (int64_t i = 0; i < length; ++i) store(to, i, (load(from, i) - m) * r);
       return;
     }
     const T* style = gamma_beta + 2 * n * size;
@@ -156,8 +156,7 @@ void forward(const T* x, const T* gamma_beta, double eps, T* y, Accumulate<T>* m
       const T* __restrict beta = gamma + where.half;
       T* __restrict to = out + at;
       for (int64_t i = 0; i < count; ++i)
-        store(to, i, (load(from, i) - m) * r * load(gamma, i) +
-                               load(beta, i));
+        store(to, i, (load(from, i) - m) * r * load(gamma, i) + load(beta, i));
     });
   };
   chunks.two_passes(sums, statistics, apply);
@@ -264,13 +263,8 @@ std::tuple<Tensor, Tensor, Tensor> normalize_modulate(const Tensor& x_in,
   dispatch_float(x, "normalize_modulate", [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    mean = empty({x.size(0)}, x, kScalarType<A>);
-    rstd = empty({x.size(0)}, x, kScalarType<A>);
-    if (x.numel() == 0) {
-      torch::stable::fill_(mean, NAN);
-      torch::stable::fill_(rstd, NAN);
-      return;
-    }
+    std::tie(mean, rstd) = empty_statistics<T>(x);
+    if (x.numel() == 0) return;
     forward<T>(data<T>(x), data<T>(gamma_beta), eps, mutable_data<T>(y), mutable_data<A>(mean),
                mutable_data<A>(rstd), Chunks(x, layout), GammaBeta(x, layout));
   });

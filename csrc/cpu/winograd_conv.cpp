@@ -211,12 +211,13 @@ Tensor winograd_conv(const Tensor& x_in, const Tensor& weight, const Tensor& bia
 // Of the transformed filters, 36 x O/64 x I x 64; x: N x I x H x W and grad: N x O x H x W,
 // float32.
 Tensor winograd_conv_backward(const Tensor& x_in, const Tensor& grad_in) {
+  STD_TORCH_CHECK(x_in.dim() == 4 && grad_in.dim() == 4,
+                  "winograd_conv_backward: x and grad must be N x I x H x W and N x O x H x W");
   const int64_t in = x_in.size(1), out = grad_in.size(1);
   STD_TORCH_CHECK(x_in.scalar_type() == ScalarType::Float &&
-                      grad_in.scalar_type() == ScalarType::Float && x_in.dim() == 4 &&
-                      grad_in.dim() == 4 && grad_in.size(0) == x_in.size(0) &&
-                      grad_in.size(2) == x_in.size(2) && grad_in.size(3) == x_in.size(3) &&
-                      in % kLanes == 0 && out % kPanel == 0,
+                      grad_in.scalar_type() == ScalarType::Float &&
+                      grad_in.size(0) == x_in.size(0) && grad_in.size(2) == x_in.size(2) &&
+                      grad_in.size(3) == x_in.size(3) && in % kLanes == 0 && out % kPanel == 0,
                   "winograd_conv_backward: x and grad must be float32, N x I x H x W and N x O x H "
                   "x W, I a multiple of 16 and O of 64");
   const Tensor x = in_layout(x_in, MemoryFormat::ChannelsLast);

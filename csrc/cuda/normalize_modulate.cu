@@ -1,6 +1,7 @@
 // y = (x - mean) * rstd * gamma + beta, mean and variance over C x H x W of each sample.
 // Two launches each way: one for every chunk's sums, one for the result, in which each block adds
 // up the chunks of its sample by itself. Nothing depends on the order in which blocks run.
+#include "../normalization.h"
 #include "sample_statistics.h"
 
 namespace invad {
@@ -163,13 +164,8 @@ std::tuple<Tensor, Tensor, Tensor> normalize_modulate(const Tensor& x_in,
   dispatch_float(x, "normalize_modulate", [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    mean = empty({x.size(0)}, x, kScalarType<A>);
-    rstd = empty({x.size(0)}, x, kScalarType<A>);
-    if (x.numel() == 0) {
-      torch::stable::fill_(mean, NAN);
-      torch::stable::fill_(rstd, NAN);
-      return;
-    }
+    std::tie(mean, rstd) = empty_statistics<T>(x);
+    if (x.numel() == 0) return;
     const ChunkStatistics statistics = chunk_statistics<T>(x, stream);
     with_vectors<T>(
         run_length(x, layout),

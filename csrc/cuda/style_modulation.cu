@@ -2,6 +2,7 @@
 // (gamma, beta) = conv3x3(style): gamma and beta are made in registers, where they are used, and
 // never written. x is read for the statistics and once more. The backward makes gamma again, twice:
 // that is cheaper than to write it and to read it twice.
+#include "../normalization.h"
 #include "latent_product.h"
 #include "sample_statistics.h"
 
@@ -274,13 +275,8 @@ std::tuple<Tensor, Tensor, Tensor> style_modulation(const Tensor& x_in, const Te
   dispatch_float(x, "style_modulation", [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    mean = empty({x.size(0)}, x, kScalarType<A>);
-    rstd = empty({x.size(0)}, x, kScalarType<A>);
-    if (x.numel() == 0) {
-      torch::stable::fill_(mean, NAN);
-      torch::stable::fill_(rstd, NAN);
-      return;
-    }
+    std::tie(mean, rstd) = empty_statistics<T>(x);
+    if (x.numel() == 0) return;
     const Convolution<T> convolution(x, style, weight, bias);
     const ChunkStatistics statistics = chunk_statistics<T>(x, stream);
     with_tiles<T>(

@@ -48,13 +48,10 @@ class Target:
         processors that multiply them, and for so many channels that their rounding averages out:
         scores then err no more than with direct convolutions, with 64 channels a quarter more.
         """
-        if not self.fused or not suits_winograd(weight):
-            return None
-        capability = native_libraries.cpu_capability() or ""
-        if not capability.startswith("AVX-512"):
+        if not self.fused or not suits_winograd(weight) or not native_libraries.has_avx512():
             return None
         channels = min(weight.shape[:2])
-        if self.dtype == torch.bfloat16 and capability.endswith("BF16") and channels >= 128:
+        if self.dtype == torch.bfloat16 and native_libraries.has_bf16() and channels >= 128:
             return torch.bfloat16
         least = {torch.float32: LANES, torch.bfloat16: 64}.get(self.dtype)
         return None if least is None or channels < least else torch.float32

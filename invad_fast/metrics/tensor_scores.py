@@ -7,6 +7,7 @@ here depends on the device: the tests run it on the CPU against the other engine
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class Survey:
     normal: Tensor | None
 
 
-class TensorScores:
+class TensorScores(ABC):
     """Pixels on a device, and how they are ranked; subclasses say where the normal ones are."""
 
     def __init__(self, device: torch.device) -> None:
@@ -83,9 +84,9 @@ class TensorScores:
         self._areas += [s.areas for s in surveys]
         return surveys, ends[:, 1], torch.cat([s.marked for s in surveys]).cpu().numpy()
 
+    @abstractmethod
     def _normal_pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Scores, not all at once, and int32: 0 where these are of normal pixels."""
-        raise NotImplementedError
 
     def ranking(self, boundaries: np.ndarray, normal_ranks: np.ndarray) -> PixelRanking:
         unit = (1 << 62) // max(self.regions, 1)  # so that no sum of weights is too large

@@ -18,6 +18,9 @@ from invad_fast.ops.winograd_conv import (
     winograd_weight,
 )
 
+# torch.compile cannot look into the library: it takes the answer as given.
+_has_avx512 = torch.compiler.assume_constant_result(native_libraries.has_avx512)
+
 # Pixels of a batch under which transforming the filters costs more than it saves (measured).
 LEAST_PIXELS = 1024
 
@@ -46,11 +49,6 @@ def _prefers_winograd(x: Tensor, weight: Tensor) -> bool:
         and suits_winograd(weight)
         and _has_avx512()
     )
-
-
-@torch.compiler.assume_constant_result
-def _has_avx512() -> bool:
-    return (native_libraries.cpu_capability() or "").startswith("AVX-512")
 
 
 def _reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

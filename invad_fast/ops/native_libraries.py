@@ -50,3 +50,13 @@ def cpu_capability() -> str | None:
     function = ctypes.CDLL(str(path_of("cpu"))).invad_fast_cpu_capability
     function.restype = ctypes.c_char_p
     return function().decode()
+
+
+def has_avx512() -> bool:
+    """Whether the CPU ops run with AVX-512."""
+    return (cpu_capability() or "").startswith("AVX-512")
+
+
+def has_bf16() -> bool:
+    """Whether they multiply bfloat16 with instructions for it."""
+    return (cpu_capability() or "").endswith("BF16")
