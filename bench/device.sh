@@ -117,34 +117,13 @@ ops() {
 sanitize() {
   local tool code failed=0 log=$OUT/sanitize.log
   command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer was not found"; return 1; }
-  cat >"$SITE/device_samples.py" <<'END'
-import sys
-
-import torch
-
-sys.path.insert(0, "tests")
-from op_cases import VARIANTS, available, samples
-
-for title, variant in VARIANTS.items():
-    if "cuda" not in available(variant.op):
-        continue
-    for shape in ((2, 3, 5, 7), (2, 16, 8, 4)):
-        for dtype in (torch.float32, torch.bfloat16):
-            layouts = ("channels first", "channels last")
-            for _, sample in samples(
-                variant, shape, dtype, layouts=layouts, values=("usual",), device="cuda"
-            ):
-                sample.gradients("cuda")
-    torch.cuda.synchronize()
-    print(title, flush=True)
-END
   for tool in memcheck racecheck initcheck synccheck; do
     echo "== $tool"
     code=3
     [[ $tool == initcheck ]] && code=0
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout $((LEFT / 4)) \
       compute-sanitizer --tool "$tool" --error-exitcode "$code" --print-limit 20 \
-      "$PYTHON" "$SITE/device_samples.py"
+      "$PYTHON" tests/cuda_samples.py
     echo "exit $?"
   done
   # All of this goes to the log: read it back, through variables, as grep refuses its own output.

@@ -1,4 +1,4 @@
-"""InvAD straight from SPEC.md, computed as the reference computes it: the baseline of every claim.
+"""InvAD straight from method.md, computed as the reference does: the baseline of every claim.
 
 Nothing is folded, shared or fused here. Each modulated weight is repeated for every sample and run
 as a grouped convolution, the learned constant is repeated for the batch, γ and β are two

@@ -19,16 +19,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from op_costs import (
-    BATCHES,
-    MODELS,
-    backward_call,
-    cost,
-    fused,
-    map_calls,
-    metric_calls,
-    model_calls,
-)
+from op_costs import BATCHES, MODELS, cost, map_calls, metric_calls, model_calls
+from ops import GRADIENTS
+from ops.style_modulation import fused
 from static_rows import write_whole
 
 FOLDER = Path(__file__).resolve().parent
@@ -254,12 +247,12 @@ def forms(model: str, batch: int) -> dict[str, list[Call]]:
 
 
 def _with_style(op: str, arguments: tuple, count: int) -> Call:
-    given = fused(arguments) if op == "normalize_modulate" else None
+    given = fused(*arguments) if op == "normalize_modulate" else None
     return (op, arguments, count) if given is None else ("style_modulation", given, count)
 
 
 def _gradients(made: Iterable[Call]) -> list[Call]:
-    return [(*backward_call(op, arguments), count) for op, arguments, count in made]
+    return [(*GRADIENTS[op](*arguments), count) for op, arguments, count in made]
 
 
 def predictions() -> Iterator[Prediction]:

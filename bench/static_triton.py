@@ -20,12 +20,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from op_costs import BATCHES, MODELS, backward_call, fused, map_calls, model_calls
+from op_costs import BATCHES, MODELS, map_calls, model_calls
+from ops import GRADIENTS
+from ops.style_modulation import fused
 from static_rows import widths, write
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
 from triton_compilation import MachineCode, compiled_for, machine_code
 
 from invad_fast.kernels.anomaly_score import anomaly_score
@@ -145,8 +144,8 @@ def _laid_out(argument, layout: torch.memory_format):
 def _beside(op: str, arguments: tuple) -> Iterator[tuple[str, tuple]]:
     """The backward of a call, and the fused op that may replace it."""
     if op in ("bias_leaky_relu", "normalize_modulate"):
-        yield backward_call(op, arguments)
-    if op == "normalize_modulate" and (given := fused(arguments)) is not None:
+        yield GRADIENTS[op](*arguments)
+    if op == "normalize_modulate" and (given := fused(*arguments)) is not None:
         yield "style_modulation", given
 
 

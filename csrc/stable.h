@@ -1,6 +1,6 @@
 // The only file that includes torch's headers: LibTorch's stable ABI, so that one binary serves
-// every torch from 2.10 on. What the ops of every device share: layouts, outputs, checks, dispatch;
-// and for CUDA sources the stream.
+// every torch from 2.10 on. What the ops of every device share: layouts, outputs, dispatch; and for
+// CUDA sources the stream.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -40,6 +40,11 @@ template <typename T>
 constexpr ScalarType kScalarType =
     std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
 
+// The same for the elements of x.
+inline ScalarType accumulation_type(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
 // The layout that an op works in for an N x C x H x W input: channels last where the channels of
 // one pixel are neighbours. The same rule as invad_fast/ops/layout.py.
 inline MemoryFormat layout_of(const Tensor& x) {
@@ -68,8 +73,6 @@ inline std::vector<int64_t> size_of(const Tensor& x) {
   return {size.begin(), size.end()};
 }
 
-inline bool same_size(const Tensor& a, const Tensor& b) { return size_of(a) == size_of(b); }
-
 template <typename T>
 const T* data(const Tensor& x) {
   return static_cast<const T*>(x.const_data_ptr());
@@ -86,9 +89,9 @@ T* mutable_data(const Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
 }
 
-// Calls f(T{}) with the element type of x; anything but the four float types is refused.
+// Calls f(T{}) with the element type of x, one of the four float types.
 template <typename F>
-void dispatch_float(const Tensor& x, const char* op, F&& f) {
+void dispatch_float(const Tensor& x, F&& f) {
   switch (x.scalar_type()) {
     case ScalarType::Float:
       return f(float{});
@@ -98,8 +101,8 @@ void dispatch_float(const Tensor& x, const char* op, F&& f) {
       return f(Half{});
     case ScalarType::Double:
       return f(double{});
-    default:
-      STD_TORCH_CHECK(false, op, ": x must be float32, float16, bfloat16 or float64");
+    default:  // arguments.h lets no other through
+      STD_TORCH_CHECK(false, "no float type");
   }
 }
 

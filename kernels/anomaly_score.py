@@ -1,4 +1,4 @@
-"""map = mean over the scales of M·map·Mᵀ, score = maximum of the map (SPEC §2).
+"""map = mean over the scales of M·map·Mᵀ, score = maximum of the map (method.md §2).
 
 M, target×source, is resize and Gaussian in one; its rows are zero but for a band. One kernel does
 both products: y[n, i, k] = Σ_j M[i, j]·x[n, j, k], only over the j that its rows i can reach.
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from invad_fast.ops.anomaly_score import check, resize_filter_matrix
+from invad_fast.ops.anomaly_score import resize_filter_matrix
 from invad_fast.ops.cosine_map import accumulation_dtype
 
 ROWS, COLUMNS, STEP = 32, 64, 16
@@ -91,7 +91,6 @@ def _programs(rows: int, columns: int) -> int:
 
 def anomaly_score(maps: list[Tensor], size: list[int], sigma: float) -> tuple[Tensor, Tensor]:
     """Arguments as in ``invad_fast.ops.anomaly_score``."""
-    check(maps, size, sigma)
     n, dtype, device = len(maps[0]), accumulation_dtype(maps), maps[0].device
     out = maps[0].new_empty((n, *size), dtype=dtype)
     if n == 0:

@@ -1,4 +1,4 @@
-"""y = leaky_relu(x + bias, 0.2)·√2, then (y + skip)/√2 where there is a skip (SPEC §1).
+"""y = leaky_relu(x + bias, 0.2)·√2, then (y + skip)/√2 where there is a skip (method.md §1).
 
 x, skip, y: N×C×H×W, dense and seen as a matrix: a row is a channel's pixels (contiguous) or a
 pixel's channels (channels last). bias: C. Each element is read and written once. The backward
@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from invad_fast.kernels.tiles import ENOUGH_PROGRAMS, matrix, tile_elements, tile_shape
-from invad_fast.ops.layout import empty_like, in_layout, layout_of
+from invad_fast.ops.memory_format import empty_like, in_memory_format, memory_format_of
 
 SLOPE = tl.constexpr(0.2)
 SQRT2 = tl.constexpr(math.sqrt(2))
@@ -58,9 +58,9 @@ def _bias_leaky_relu(
 
 def bias_leaky_relu(x: Tensor, bias: Tensor, skip: Tensor | None = None) -> Tensor:
     """Forward; arguments as in ``invad_fast.ops.bias_leaky_relu``."""
-    layout = layout_of(x)
-    x = in_layout(x, layout)
-    skip = None if skip is None else in_layout(skip, layout, x.dtype)
+    layout = memory_format_of(x)
+    x = in_memory_format(x, layout)
+    skip = None if skip is None else in_memory_format(skip, layout, x.dtype)
     y = empty_like(x)
     if y.numel() == 0:
         return y
@@ -131,9 +131,9 @@ def bias_leaky_relu_backward(
     grad: Tensor, source: Tensor, bias: Tensor, has_skip: bool
 ) -> tuple[Tensor, Tensor]:
     """grad_x and grad_bias; arguments as in ``invad_fast.ops.bias_leaky_relu``."""
-    layout = layout_of(source)
-    source = in_layout(source, layout)
-    grad = in_layout(grad, layout, source.dtype)
+    layout = memory_format_of(source)
+    source = in_memory_format(source, layout)
+    grad = in_memory_format(grad, layout, source.dtype)
     grad_x = empty_like(source)
     n, c = source.shape[:2]
     if source.numel() == 0:

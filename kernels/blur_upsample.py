@@ -1,4 +1,4 @@
-"""y = blur(x), the kernel outer([1,3,3,1])/64·4; then leaky_relu(y + bias, 0.2)·√2 (SPEC §1).
+"""y = blur(x), the kernel outer([1,3,3,1])/64·4; then leaky_relu(y + bias, 0.2)·√2 (method.md §1).
 
 x: N×C×H×W, y: N×C×OH×OW with OH = H + 2·padding − 3, dense in either layout. The kernel is an
 outer product: a program goes down a strip of rows, filters each input row across once, and keeps
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from invad_fast.kernels.bias_leaky_relu import activated
 from invad_fast.kernels.tiles import check_sample, tile_shape
-from invad_fast.ops.layout import empty_like, in_layout, layout_of
+from invad_fast.ops.memory_format import empty_like, in_memory_format, memory_format_of
 
 # Outer and inner taps of [1, 3, 3, 1]/8·2.
 OUTER, INNER = tl.constexpr(0.25), tl.constexpr(0.75)
@@ -111,8 +111,8 @@ def _blur_upsample(
 
 def blur_upsample(x: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     """Forward; arguments as in ``invad_fast.ops.blur_upsample``. Its backward is itself."""
-    layout = layout_of(x)
-    x = in_layout(x, layout)
+    layout = memory_format_of(x)
+    x = in_memory_format(x, layout)
     n, c, h, w = x.shape
     y = empty_like(x, (n, c, h + 2 * padding - 3, w + 2 * padding - 3))
     if y.numel() == 0:

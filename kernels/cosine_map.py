@@ -1,4 +1,4 @@
-"""1 − cosine of features f and reconstructions r, no resized feature ever written (SPEC §2).
+"""1 − cosine of features f and reconstructions r, no resized feature ever written (method.md §2).
 
 f, r: N×C×H×W each, any strides. With unit vectors and the bilinear weights of a pixel a product
 (f·r, f·f, r·r) is a quadratic form of what the corners of its coarse cell have with each other. So
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from invad_fast.ops.cosine_map import accumulation_dtype, check
+from invad_fast.ops.cosine_map import accumulation_dtype
 
 NORMALIZE_EPS, COSINE_EPS = tl.constexpr(1e-12), tl.constexpr(1e-8)
 # A tile of pixels×channels.
@@ -273,7 +273,6 @@ def cosine_map(
     features: list[Tensor], reconstructions: list[Tensor], unified: bool
 ) -> list[Tensor]:
     """Arguments as in ``invad_fast.ops.cosine_map``."""
-    check(features, reconstructions)
     dtype = accumulation_dtype([*features, *reconstructions])
     pairs = list(zip(features, reconstructions))
     with torch.cuda.device_of(features[0]):

@@ -1,4 +1,4 @@
-"""y = x̂·γ + β with x̂ = (x − mean)/√(var + eps) over C×H×W of each sample (SPEC §1).
+"""y = x̂·γ + β with x̂ = (x − mean)/√(var + eps) over C×H×W of each sample (method.md §1).
 
 x, y: N×C×H×W, dense in either layout; gamma_beta: N×2C×H×W in x's layout, γ first. A sample of x
 is a matrix: one row with all its elements (contiguous), or a row a pixel (channels last). In both,
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from invad_fast.kernels.sample_moments import ENOUGH_PARTS, cut, merged_moments, part_moments
 from invad_fast.kernels.tiles import check_sample, tile_elements, tile_shape
-from invad_fast.ops.layout import empty_like, in_layout, layout_of
+from invad_fast.ops.memory_format import empty_like, in_memory_format, memory_format_of
 
 WARPS = 4
 
@@ -85,8 +85,8 @@ def normalize_modulate(
     x: Tensor, gamma_beta: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, mean and rstd; arguments as in ``invad_fast.ops.normalize_modulate``."""
-    layout = layout_of(x)
-    x = in_layout(x, layout)
+    layout = memory_format_of(x)
+    x = in_memory_format(x, layout)
     y = empty_like(x)
     mean = x.new_empty(len(x), dtype=torch.float32)
     rstd = torch.empty_like(mean)
@@ -94,7 +94,7 @@ def normalize_modulate(
         return y, mean.fill_(float("nan")), rstd.fill_(float("nan"))
     check_sample(x, 2)
     modulated = gamma_beta is not None
-    other = in_layout(gamma_beta, layout, x.dtype) if gamma_beta is not None else x
+    other = in_memory_format(gamma_beta, layout, x.dtype) if gamma_beta is not None else x
     rows, columns = sample_matrix(x, layout if modulated else torch.contiguous_format)
     tile = tile_shape(rows, columns, tile_elements(x.numel(), x.element_size()))
     tiles = triton.cdiv(rows, tile[0]) * triton.cdiv(columns, tile[1])
@@ -199,14 +199,14 @@ def normalize_modulate_backward(
     grad: Tensor, x: Tensor, gamma_beta: Tensor | None, mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor]:
     """grad_x and grad_gamma_beta (empty without a gamma_beta); as in ``invad_fast.ops``."""
-    layout = layout_of(x)
-    x = in_layout(x, layout)
-    grad = in_layout(grad, layout, x.dtype)
+    layout = memory_format_of(x)
+    x = in_memory_format(x, layout)
+    grad = in_memory_format(grad, layout, x.dtype)
     modulated = gamma_beta is not None
     grad_x, grad_gamma_beta, other = empty_like(x), x.new_empty(0), x
     if gamma_beta is not None:
         grad_gamma_beta = empty_like(x, gamma_beta.shape)
-        other = in_layout(gamma_beta, layout, x.dtype)
+        other = in_memory_format(gamma_beta, layout, x.dtype)
     if x.numel() == 0:
         return grad_x, grad_gamma_beta
     check_sample(x, 2)

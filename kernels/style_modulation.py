@@ -1,4 +1,4 @@
-"""y = x̂·γ + β with (γ, β) = conv3×3(style) and x̂ = (x − mean)/√(var + eps) (SPEC §1, paper §3.3).
+"""y = x̂·γ + β with (γ, β) = conv3×3(style) and x̂ = (x − mean)/√(var + eps) (method.md §1).
 
 x, y: N×C×H×W, dense in either layout; style: N×S×H×W, any strides; weight: 2C×S×3×3, γ's filters
 first; bias: 2C. After the part moments (``sample_moments``), one kernel: a program makes a tile of
@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from invad_fast.kernels.sample_moments import merged_moments, part_moments
-from invad_fast.ops.layout import empty_like, in_layout, layout_of
+from invad_fast.ops.memory_format import empty_like, in_memory_format, memory_format_of
 
 WARPS = 4
 
@@ -107,8 +107,8 @@ def style_modulation(
     The weight is laid out as 3×3×S×2C: one that already is (``permute(3, 2, 0, 1)`` of a dense
     3×3×S×2C tensor), in x's dtype, is taken without a copy.
     """
-    layout = layout_of(x)
-    x = in_layout(x, layout)
+    layout = memory_format_of(x)
+    x = in_memory_format(x, layout)
     n, c, h, w = x.shape
     y = empty_like(x)
     mean = x.new_empty(n, dtype=torch.float32)

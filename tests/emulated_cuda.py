@@ -1,7 +1,8 @@
 """Compiles csrc/cuda with g++ against tests/cuda_emulation and runs it under invad_fast's ops.
 
-See cuda_emulation/README.md. As a script, `emulated_cuda.py LIBRARY [MISTAKE...]` runs a library
-that was built with SANITIZERS, once over small samples of every op, or some of the mistakes.
+See cuda_emulation/README.md. csrc/cpu is compiled likewise, to run it with a sanitizer. As a
+script, `emulated_cuda.py LIBRARY [MISTAKE...]` runs a library that was built with SANITIZERS, once
+over small samples of every op, or some of the mistakes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,13 @@ ROOT = Path(__file__).resolve().parents[1]
 EMULATION = ROOT / "tests" / "cuda_emulation"
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 TO_BUILD = [*SOURCES, *sorted(EMULATION.glob("*.cu")), *sorted(EMULATION.glob("*.cpp"))]
+# What of the metrics' core the ops use.
+CPU_SOURCES = [
+    *sorted((ROOT / "csrc" / "cpu").glob("*.cpp")),
+    *(ROOT / "csrc" / "scores" / f"{name}.cpp" for name in ("connected_regions", "histogram")),
+]
 EMULATED = "invad_fast_emulated"
-TORCH_FLAGS = ["-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
+TORCH_FLAGS = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
 FLAGS = [
     *("-std=c++17", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"),
     *("-U_FORTIFY_SOURCE", "-Wall", "-Wno-unknown-pragmas", *TORCH_FLAGS),
@@ -41,19 +47,29 @@ def compiler() -> str | None:
 
 
 def build(folder: Path, options: tuple[str, ...] = ()) -> Path:
-    """The library of the emulated ops, a compiler for each core."""
-    includes = [f"-I{EMULATION}", *(f"-isystem{path}" for path in include_paths())]
-    seam = ["-include", str(EMULATION / "torch_seam.h")]
+    """The library of the emulated ops."""
+    seam = [f"-I{EMULATION}", "-include", str(EMULATION / "torch_seam.h"), "-DUSE_CUDA"]
+    return _build(folder, TO_BUILD, [*seam, *options])
+
+
+def build_cpu(folder: Path, options: tuple[str, ...]) -> Path:
+    """The library of csrc/cpu, its ops in the namespace of the emulated ones."""
+    return _build(folder, CPU_SOURCES, [f"-D{NAMESPACE}={EMULATED}", "-fopenmp-simd", *options])
+
+
+def _build(folder: Path, sources: list[Path], options: list[str]) -> Path:
+    """A compiler for each core."""
+    includes = [f"-isystem{path}" for path in include_paths()]
     common = [str(compiler()), *FLAGS, *options, *includes]
 
     def compile_one(source: Path) -> str:
-        to = str(folder / f"{source.stem}.o")
-        run([*common, *seam, "-x", "c++", "-c", str(source), "-o", to])
+        to = str(folder / f"{source.parent.name}_{source.stem}.o")
+        run([*common, "-x", "c++", "-c", str(source), "-o", to])
         return to
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compile_one, TO_BUILD))
-    library = folder / "invad_fast_emulated.so"
+        objects = list(pool.map(compile_one, sources))
+    library = folder / f"{EMULATED}.so"
     torch_libraries = Path(torch.__file__).parent / "lib"
     run([*common, "-shared", *objects, f"-L{torch_libraries}", "-ltorch_cpu", "-o", str(library)])
     return library
@@ -63,6 +79,7 @@ def nvcc_command(nvcc: str, source: Path, to: Path, architecture: str) -> list[s
     """As setup.py calls it, with the compiler's report of registers and spills."""
     target = f"arch=compute_{architecture},code=sm_{architecture}"
     flags = ["-std=c++17", "-O3", "-Xcompiler", "-fPIC", "-gencode", target, "-Xptxas", "-v"]
+    flags.append("-DUSE_CUDA")
     includes = [f"-isystem={path}" for path in include_paths()]
     return [nvcc, *flags, *TORCH_FLAGS, *includes, "-c", str(source), "-o", str(to)]
 
@@ -115,8 +132,8 @@ def run_mistake(library: Path, which: int, to: torch.Tensor) -> str:
     return function(which, to.data_ptr()).decode()
 
 
-def run_sanitized(*arguments: str) -> subprocess.CompletedProcess:
-    """This script, in a process into which the sanitizer's runtime is loaded first."""
+def run_sanitized(*arguments: str, script: str = __file__) -> subprocess.CompletedProcess:
+    """A script, this one, in a process into which the sanitizer's runtime is loaded first."""
     libraries = [
         subprocess.check_output([str(compiler()), f"-print-file-name={name}"], text=True).strip()
         for name in ("libasan.so", "libstdc++.so")
@@ -127,12 +144,13 @@ def run_sanitized(*arguments: str) -> subprocess.CompletedProcess:
         "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-    command = [sys.executable, __file__, *arguments]
+    command = [sys.executable, script, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def main(library: str, *mistakes: str) -> None:
-    from op_cases import VARIANTS, samples
+    from op_cases import samples
+    from ops import VARIANTS
 
     having = load(Path(library))
     for mistake in mistakes:

@@ -1,7 +1,6 @@
-"""One table of samples for every op: variants × shapes × dtypes × layouts × values.
+"""Samples of every op: the variants of tests/ops × shapes × dtypes × layouts × values.
 
-The tests walk it for every implementation that `implementations(op)` has, and the benchmarks take
-their correctness check from it: an implementation is timed where its samples are right.
+The tests walk them for every implementation that `implementations(op)` has.
 """
 
 from __future__ import annotations
@@ -15,14 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from invad_fast.ops import (
-    bias_leaky_relu,
-    blur_upsample,
-    implementations,
-    normalize_modulate,
-    style_modulation,
-    use_implementation,
-)
+from invad_fast.ops import implementations, use_implementation
 
 SHAPES = [
     (2, 3, 5, 7),
@@ -56,45 +48,9 @@ class Variant:
     smallest: int = 1
 
 
-def _double(*shape: int) -> Tensor:
+def double(*shape: int) -> Tensor:
+    """Normally distributed, float64."""
     return torch.randn(shape, dtype=torch.float64)
-
-
-def latent(shape: tuple[int, ...], width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """style_modulation's style, weight and bias."""
-    n, c, h, w = shape
-    weight = _double(2 * c, width, 3, 3) / (9 * width) ** 0.5
-    return _double(n, width, h, w), weight, _double(2 * c)
-
-
-VARIANTS = {
-    "bias_leaky_relu": Variant("bias_leaky_relu", bias_leaky_relu, lambda s: (_double(s[1]),)),
-    "bias_leaky_relu, skip": Variant(
-        "bias_leaky_relu", bias_leaky_relu, lambda s: (_double(s[1]), _double(*s))
-    ),
-    "normalize_modulate": Variant(
-        "normalize_modulate",
-        normalize_modulate,
-        lambda s: (_double(s[0], 2 * s[1], *s[2:]),),
-        slack=4,
-    ),
-    "normalize_modulate, alone": Variant(
-        "normalize_modulate", normalize_modulate, lambda s: (None,), slack=4
-    ),
-    # γ and β are rounded to x's dtype on the way, and so are the 9·S products' inputs
-    "style_modulation": Variant(
-        "style_modulation", style_modulation, lambda s: latent(s, 16), slack=8
-    ),
-    "style_modulation, odd width": Variant(
-        "style_modulation", style_modulation, lambda s: latent(s, 5), slack=8
-    ),
-    "blur_upsample": Variant(
-        "blur_upsample", blur_upsample, lambda s: (None, 1), slack=2, smallest=2
-    ),
-    "blur_upsample, bias": Variant(
-        "blur_upsample", blur_upsample, lambda s: (_double(s[1]), 2), slack=2
-    ),
-}
 
 
 def available(op: str) -> list[str]:
@@ -206,7 +162,7 @@ def samples(
         torch.manual_seed(0)
         scale, shift = VALUES[kind]
         of_x, of_others = LAYOUTS[layout]
-        x = of_x((_double(*shape) * scale + shift).to(device, dtype))
+        x = of_x((double(*shape) * scale + shift).to(device, dtype))
         others = []
         for argument in variant.inputs(shape):
             if isinstance(argument, Tensor):

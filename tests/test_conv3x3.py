@@ -70,7 +70,7 @@ def test_no_images(name: str) -> None:
 
 @pytest.mark.parametrize("name", available("winograd_conv_backward"))
 def test_wrong_arguments_are_refused(name: str) -> None:
-    with use_implementation(name, BACKWARD), pytest.raises(RuntimeError, match="float32, N"):
+    with use_implementation(name, BACKWARD), pytest.raises(RuntimeError, match="grad must be"):
         winograd_conv_backward(torch.zeros(1, 16, 4, 4), torch.zeros(1, 64, 4, 5))
 
 

@@ -10,19 +10,10 @@ from pathlib import Path
 import emulated_cuda
 import pytest
 import torch
-from op_cases import (
-    DTYPES,
-    SHAPES,
-    VALUES,
-    VARIANTS,
-    Variant,
-    assert_close,
-    latent,
-    samples,
-)
+from op_cases import DTYPES, SHAPES, VALUES, assert_close, samples
+from ops import VARIANTS
+from ops.style_modulation import variant as style_modulation
 from test_metrics_ops import BOUNDARIES, MASKS, check_histogram, check_regions
-
-from invad_fast.ops import style_modulation
 
 NATIVE = {source.stem for source in emulated_cuda.SOURCES}
 CASES = [
@@ -91,8 +82,8 @@ def test_style_modulation_in_parts(
     having: list[str], shape: tuple[int, ...], width: int, dtype: torch.dtype, layout: str
 ) -> None:
     """What the samples of every op are too small for, or too regular."""
-    variant = Variant("style_modulation", style_modulation, lambda s: latent(s, width), slack=8)
-    for what, sample in samples(variant, shape, dtype, layouts=(layout,), values=("usual",)):
+    given = {"layouts": (layout,), "values": ("usual",)}
+    for what, sample in samples(style_modulation(width), shape, dtype, **given):
         with emulated_cuda.emulated(having):
             result, gradients = sample.result(None), sample.gradients(None)
         assert_close(result, sample.expected(), sample.tolerance, what)

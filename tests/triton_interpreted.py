@@ -7,8 +7,9 @@ takes some 10 ms; tiles that hang over every edge, and samples of several tiles,
 
 import pytest
 import torch
-from op_cases import DTYPES, LAYOUTS, VALUES, VARIANTS, Variant, assert_close, available, samples
-from test_ops import opcheck_samples
+from op_arguments import assert_same, cases, function, outcome
+from op_cases import DTYPES, LAYOUTS, VALUES, Variant, assert_close, available, samples
+from ops import CALLS, VARIANTS
 
 from invad_fast.kernels import sample_moments
 from invad_fast.ops import style_modulation, use_implementation
@@ -132,10 +133,20 @@ def test_opcheck(op: str) -> None:
     for name in (op, f"{op}_backward"):
         if name in ops():
             with use_implementation("triton", op):
-                for sample in opcheck_samples(name):
+                for sample in CALLS[name]():
                     function = getattr(torch.ops.invad_fast, name).default
                     checks = ("test_schema", "test_faketensor")
                     torch.library.opcheck(function, sample, test_utils=checks)
+
+
+@pytest.mark.parametrize("op", [op for op in ops() if "triton" in available(op)])
+def test_refuses_as_the_reference(op: str) -> None:
+    for case in cases(op):
+        with use_implementation("reference"):
+            expected = outcome(function(op), case.arguments)
+        if isinstance(expected, str):
+            with use_implementation("triton", op):
+                assert_same(outcome(function(op), case.arguments), expected, case)
 
 
 def test_float64_takes_the_reference() -> None:

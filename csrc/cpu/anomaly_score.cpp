@@ -1,9 +1,10 @@
 // map = mean over the scales of M map Mᵀ, score = maximum of the map: resize and Gaussian are one
 // banded matrix M a side. First the rows of the small map get as wide as the result, then each row
 // of the result is a sum of a few of them, and its maximum is taken while it is at hand.
+#include "../anomaly_score.h"
+
 #include <cmath>
 
-#include "../map_arguments.h"
 #include "../resize_filter.h"
 #include "element.h"
 #include "parallel.h"
@@ -100,30 +101,26 @@ void filter(const std::vector<Scale<A>>& scales, int64_t samples, int64_t height
 }
 
 template <typename A>
-std::tuple<Tensor, Tensor> map_and_score(const std::vector<Tensor>& maps, int64_t height,
-                                         int64_t width, double sigma) {
+void map_and_score(const std::vector<Tensor>& maps, double sigma, const AnomalyScore& of) {
   std::vector<Scale<A>> scales;
   for (const Tensor& m : maps) {
-    const BandedMatrix<A> columns = resize_filter<A>(m.size(2), width, sigma);
-    const bool square = m.size(1) == m.size(2) && height == width;
-    Scale<A> scale{m.size(1), square ? columns : resize_filter<A>(m.size(1), height, sigma), {}};
-    dispatch_float(m, "anomaly_score", [&](auto type) {
-      scale.wide = widen<A, decltype(type)>(m, columns.transposed());
-    });
+    const BandedMatrix<A> columns = resize_filter<A>(m.size(2), of.width, sigma);
+    const bool square = m.size(1) == m.size(2) && of.height == of.width;
+    Scale<A> scale{m.size(1), square ? columns : resize_filter<A>(m.size(1), of.height, sigma), {}};
+    dispatch_float(
+        m, [&](auto type) { scale.wide = widen<A, decltype(type)>(m, columns.transposed()); });
     scales.push_back(std::move(scale));
   }
-  const int64_t samples = maps[0].size(0);
-  const Tensor map = empty({samples, height, width}, maps[0], kScalarType<A>);
-  const Tensor score = empty({samples}, maps[0], kScalarType<A>);
-  filter(scales, samples, height, width, mutable_data<A>(map), mutable_data<A>(score));
-  return {map, score};
+  filter(scales, of.samples, of.height, of.width, mutable_data<A>(of.map),
+         mutable_data<A>(of.score));
 }
 
-// maps: N x h x w each; size: H, W. Returns N x H x W and N.
 std::tuple<Tensor, Tensor> anomaly_score(const std::vector<Tensor>& maps,
                                          const std::vector<int64_t>& size, double sigma) {
-  return check_maps(maps, size, sigma) ? map_and_score<double>(maps, size[0], size[1], sigma)
-                                       : map_and_score<float>(maps, size[0], size[1], sigma);
+  const AnomalyScore of(maps, size, sigma);
+  const bool wide = of.map.scalar_type() == ScalarType::Double;
+  (wide ? map_and_score<double> : map_and_score<float>)(maps, sigma, of);
+  return {of.map, of.score};
 }
 
 }  // namespace

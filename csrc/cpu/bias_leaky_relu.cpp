@@ -1,9 +1,11 @@
 // y = leaky_relu(x + bias, 0.2) * sqrt(2), optionally (y + skip) / sqrt(2): one read, one write.
 // Backward: one read of the gradient and of x or y, one write; the bias's sums on the way.
+#include "../bias_leaky_relu.h"
+
 #include <algorithm>
 
-#include "element.h"
 #include "../leaky_relu.h"
+#include "element.h"
 #include "parallel.h"
 
 namespace invad {
@@ -110,8 +112,7 @@ void backward(const T* grad, const T* source, const Tensor& bias, double gain, T
         } else {
 #pragma omp simd
           for (int64_t i = 0; i < length; ++i) {
-            const A v =
-                slope(load(s, i) + shift[i], load(g, i), positive, negative);
+            const A v = slope(load(s, i) + shift[i], load(g, i), positive, negative);
             store(to, i, v);
             sum[i] += v;
           }
@@ -127,51 +128,33 @@ void backward(const T* grad, const T* source, const Tensor& bias, double gain, T
 }
 
 // x, skip: N x C x H x W, bias: C. Returns y, shaped and laid out like x.
-Tensor bias_leaky_relu(const Tensor& x_in, const Tensor& bias, std::optional<Tensor> skip) {
-  STD_TORCH_CHECK(x_in.dim() == 4, "bias_leaky_relu: x must be N x C x H x W");
-  STD_TORCH_CHECK(bias.dim() == 1 && bias.size(0) == x_in.size(1),
-                  "bias_leaky_relu: bias must have one entry a channel of x");
-  STD_TORCH_CHECK(!skip || same_size(*skip, x_in),
-                  "bias_leaky_relu: skip must have the shape of x");
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  if (skip) skip = in_layout(*skip, layout, x.scalar_type());
-  const Tensor y = empty(size_of(x), x, x.scalar_type(), layout);
-  if (x.numel() == 0) return y;
-  dispatch_float(x, "bias_leaky_relu", [&](auto type) {
+Tensor bias_leaky_relu(const Tensor& x, const Tensor& bias, std::optional<Tensor> skip) {
+  const BiasLeakyRelu of(x, bias, skip);
+  if (of.x.numel() == 0) return of.y;
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
-    const Rows rows(x, layout);
-    if (skip)
-      forward<T, true>(data<T>(x), bias, data<T>(skip), mutable_data<T>(y), rows);
+    const Rows rows(of.x, of.layout);
+    if (of.skip)
+      forward<T, true>(data<T>(of.x), of.bias, data<T>(of.skip), mutable_data<T>(of.y), rows);
     else
-      forward<T, false>(data<T>(x), bias, nullptr, mutable_data<T>(y), rows);
+      forward<T, false>(data<T>(of.x), of.bias, nullptr, mutable_data<T>(of.y), rows);
   });
-  return y;
+  return of.y;
 }
 
 // grad, source: N x C x H x W, bias: C. Returns grad_x, laid out like source, and grad_bias in
 // float32 (float64 for float64).
-std::tuple<Tensor, Tensor> bias_leaky_relu_backward(const Tensor& grad_in, const Tensor& source_in,
+std::tuple<Tensor, Tensor> bias_leaky_relu_backward(const Tensor& grad, const Tensor& source,
                                                     const Tensor& bias, bool has_skip) {
-  STD_TORCH_CHECK(source_in.dim() == 4 && same_size(grad_in, source_in),
-                  "bias_leaky_relu_backward: grad must have the shape of x");
-  const MemoryFormat layout = layout_of(source_in);
-  const Tensor source = in_layout(source_in, layout);
-  const Tensor grad = in_layout(grad_in, layout, source.scalar_type());
-  const Tensor grad_x = empty(size_of(source), source, source.scalar_type(), layout);
-  Tensor grad_bias;
-  dispatch_float(source, "bias_leaky_relu_backward", [&](auto type) {
+  const BiasLeakyReluBackward of(grad, source, bias);
+  if (of.source.numel() == 0) return {of.grad_x, of.grad_bias};
+  dispatch_float(of.source, [&](auto type) {
     using T = decltype(type);
-    grad_bias = empty({source.size(1)}, source, kScalarType<Accumulate<T>>);
-    if (source.numel() == 0) {
-      torch::stable::zero_(grad_bias);
-      return;
-    }
-    backward<T>(data<T>(grad), data<T>(source), bias, has_skip ? 1.0 : kLeakyGain,
-                mutable_data<T>(grad_x), mutable_data<Accumulate<T>>(grad_bias),
-                Rows(source, layout));
+    backward<T>(data<T>(of.grad), data<T>(of.source), of.bias, has_skip ? 1.0 : kLeakyGain,
+                mutable_data<T>(of.grad_x), mutable_data<Accumulate<T>>(of.grad_bias),
+                Rows(of.source, of.layout));
   });
-  return {grad_x, grad_bias};
+  return {of.grad_x, of.grad_bias};
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
 // The 4 x 4 low-pass filter outer([1, 3, 3, 1]) / 64 * 4 with zero padding, then bias and leaky
 // ReLU where a bias is given: one read, one write. The filter is separable: four input rows are
 // added up into a padded line, and the line's neighbours into a row of the output.
+#include "../blur_upsample.h"
+
 #include <algorithm>
 
-#include "element.h"
 #include "../leaky_relu.h"
+#include "element.h"
 #include "parallel.h"
 
 namespace invad {
@@ -43,9 +45,8 @@ inline void add_rows(const T* const* rows, A* line, int64_t stride, int64_t begi
   A *l0 = line, *l1 = l0 + stride, *l2 = l1 + stride, *l3 = l2 + stride;
 #pragma omp simd
   for (int64_t i = begin; i < end; ++i) {
-    const A a = load(r0, i), b = load(r1, i), c = load(r2, i),
-            d = load(r3, i), e = load(r4, i), f = load(r5, i),
-            g = load(r6, i);
+    const A a = load(r0, i), b = load(r1, i), c = load(r2, i), d = load(r3, i), e = load(r4, i),
+            f = load(r5, i), g = load(r6, i);
     l0[i] = outer * (a + d) + inner * (b + c);
     l1[i] = outer * (b + e) + inner * (c + d);
     l2[i] = outer * (c + f) + inner * (d + e);
@@ -116,29 +117,16 @@ void blur(const T* x, const Accumulate<T>* bias, T* y, const Images& images) {
 }
 
 // x: N x C x H x W, bias: C. Returns the filtered x in the layout of x.
-Tensor blur_upsample(const Tensor& x_in, std::optional<Tensor> bias, int64_t padding) {
-  STD_TORCH_CHECK(x_in.dim() == 4, "blur_upsample: x must be N x C x H x W");
-  STD_TORCH_CHECK(padding >= 0 && padding <= 3, "blur_upsample: padding must be 0, 1, 2 or 3");
-  const std::vector<int64_t> size = {x_in.size(0), x_in.size(1), x_in.size(2) + 2 * padding - 3,
-                                     x_in.size(3) + 2 * padding - 3};
-  STD_TORCH_CHECK(size[2] > 0 && size[3] > 0, "blur_upsample: x is smaller than the filter");
-  STD_TORCH_CHECK(!bias || (bias->dim() == 1 && bias->size(0) == x_in.size(1)),
-                  "blur_upsample: bias must have one entry a channel of x");
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  const Tensor y = empty(size, x, x.scalar_type(), layout);
-  if (x.numel() == 0) {
-    // No image, or images without a pixel: what is left is padding.
-    STD_TORCH_CHECK(y.numel() == 0, "blur_upsample: x has no pixels");
-    return y;
-  }
-  dispatch_float(x, "blur_upsample", [&](auto type) {
+Tensor blur_upsample(const Tensor& x, std::optional<Tensor> bias, int64_t padding) {
+  const BlurUpsample of(x, bias, padding);
+  if (of.x.numel() == 0) return of.y;
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    if (bias) bias = in_layout(*bias, MemoryFormat::Contiguous, kScalarType<A>);
-    blur(data<T>(x), data<A>(bias), mutable_data<T>(y), Images(x, layout, padding));
+    if (bias) bias = in_layout(*of.bias, MemoryFormat::Contiguous, kScalarType<A>);
+    blur(data<T>(of.x), data<A>(bias), mutable_data<T>(of.y), Images(of.x, of.layout, padding));
   });
-  return y;
+  return of.y;
 }
 
 }  // namespace

@@ -8,11 +8,12 @@
 //                                                          + <(y, x+1), (y+1, x)>
 // Along a side, a product at fraction t between samples 0 and 1 is
 //   (1-t)^2 same(0) + t^2 same(1) + t (1-t) between(0).
+#include "../cosine_map.h"
+
 #include <array>
 #include <cmath>
 
 #include "../bilinear.h"
-#include "../map_arguments.h"
 #include "channel_vectors.h"
 
 namespace invad {
@@ -302,7 +303,7 @@ std::vector<Tensor> maps_of(const std::vector<Pair>& pairs, bool unified, const 
 // scale's grid if unified, else of every scale.
 std::vector<Tensor> cosine_map(const std::vector<Tensor>& features,
                                const std::vector<Tensor>& reconstructions, bool unified) {
-  const bool wide = check_scales(features, reconstructions);
+  const bool wide = check_cosine_map(features, reconstructions);
   std::vector<Pair> pairs;
   for (size_t i = 0; i < features.size(); ++i)
     pairs.push_back({ChannelVectors(features[i]), ChannelVectors(reconstructions[i])});

@@ -1,9 +1,10 @@
 // y = (x - mean) * rstd * gamma + beta, mean and variance over C x H x W of each sample.
 // x is read for the statistics and once more, while the caches still hold what fits of it.
+#include "../normalize_modulate.h"
+
 #include <algorithm>
 #include <cmath>
 
-#include "../normalization.h"
 #include "element.h"
 #include "parallel.h"
 
@@ -242,60 +243,40 @@ void backward(const T* grad, const T* x, const T* gamma_beta, const Accumulate<T
   chunks.two_passes(sums, averages, apply);
 }
 
-void check(const Tensor& x, const std::optional<Tensor>& gamma_beta) {
-  STD_TORCH_CHECK(x.dim() == 4, "normalize_modulate: x must be N x C x H x W");
-  if (!gamma_beta) return;
-  const std::vector<int64_t> size = {x.size(0), 2 * x.size(1), x.size(2), x.size(3)};
-  STD_TORCH_CHECK(size_of(*gamma_beta) == size,
-                  "normalize_modulate: gamma_beta must be N x 2C x H x W for x's N x C x H x W");
-}
-
 // x: N x C x H x W, gamma_beta: N x 2C x H x W. Returns y, mean, rstd.
-std::tuple<Tensor, Tensor, Tensor> normalize_modulate(const Tensor& x_in,
+std::tuple<Tensor, Tensor, Tensor> normalize_modulate(const Tensor& x,
                                                       std::optional<Tensor> gamma_beta,
                                                       double eps) {
-  check(x_in, gamma_beta);
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  if (gamma_beta) gamma_beta = in_layout(*gamma_beta, layout, x.scalar_type());
-  const Tensor y = empty(size_of(x), x, x.scalar_type(), layout);
-  Tensor mean, rstd;
-  dispatch_float(x, "normalize_modulate", [&](auto type) {
+  const NormalizeModulate of(x, gamma_beta, eps);
+  const Tensor &mean = of.statistics.mean, &rstd = of.statistics.rstd;
+  if (of.x.numel() == 0) return {of.y, mean, rstd};
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    std::tie(mean, rstd) = empty_statistics<T>(x);
-    if (x.numel() == 0) return;
-    forward<T>(data<T>(x), data<T>(gamma_beta), eps, mutable_data<T>(y), mutable_data<A>(mean),
-               mutable_data<A>(rstd), Chunks(x, layout), GammaBeta(x, layout));
+    forward<T>(data<T>(of.x), data<T>(of.gamma_beta), eps, mutable_data<T>(of.y),
+               mutable_data<A>(mean), mutable_data<A>(rstd), Chunks(of.x, of.layout),
+               GammaBeta(of.x, of.layout));
   });
-  return {y, mean, rstd};
+  return {of.y, mean, rstd};
 }
 
 // grad, x: N x C x H x W, gamma_beta: N x 2C x H x W, mean, rstd: N. Returns grad_x and
 // grad_gamma_beta, which is empty where there is no gamma_beta.
-std::tuple<Tensor, Tensor> normalize_modulate_backward(const Tensor& grad_in, const Tensor& x_in,
+std::tuple<Tensor, Tensor> normalize_modulate_backward(const Tensor& grad, const Tensor& x,
                                                        std::optional<Tensor> gamma_beta,
                                                        const Tensor& mean, const Tensor& rstd) {
-  check(x_in, gamma_beta);
-  STD_TORCH_CHECK(same_size(grad_in, x_in), "normalize_modulate_backward: grad must look like x");
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  const Tensor grad = in_layout(grad_in, layout, x.scalar_type());
-  const Tensor grad_x = empty(size_of(x), x, x.scalar_type(), layout);
-  Tensor grad_gamma_beta = empty({0}, x, x.scalar_type());
-  if (gamma_beta) {
-    grad_gamma_beta = empty(size_of(*gamma_beta), x, x.scalar_type(), layout);
-    gamma_beta = in_layout(*gamma_beta, layout, x.scalar_type());
-  }
-  if (x.numel() == 0) return {grad_x, grad_gamma_beta};
-  dispatch_float(x, "normalize_modulate_backward", [&](auto type) {
+  const NormalizeModulateBackward of(grad, x, gamma_beta, mean, rstd);
+  if (of.x.numel() == 0) return of.results();
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    backward<T>(data<T>(grad), data<T>(x), data<T>(gamma_beta), data<A>(mean), data<A>(rstd),
-                mutable_data<T>(grad_x), gamma_beta ? mutable_data<T>(grad_gamma_beta) : nullptr,
-                Chunks(x, layout), GammaBeta(x, layout));
+    backward<T>(data<T>(of.grad), data<T>(of.x), data<T>(of.gamma_beta),
+                data<A>(of.statistics.mean), data<A>(of.statistics.rstd),
+                mutable_data<T>(of.grad_x),
+                of.grad_gamma_beta ? mutable_data<T>(*of.grad_gamma_beta) : nullptr,
+                Chunks(of.x, of.layout), GammaBeta(of.x, of.layout));
   });
-  return {grad_x, grad_gamma_beta};
+  return of.results();
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 // x is cut into patches of 6 x 6 that overlap by two. Each patch is transformed (v = B^T d B); at
 // each of its 36 positions the channels are multiplied with the transformed filters, one matrix
 // product over all patches; and the products are transformed back to tiles (y = A^T m A).
+#include "../winograd_conv.h"
+
 #include <algorithm>
 
 #include "parallel.h"
@@ -15,7 +17,8 @@
 namespace invad {
 namespace {
 
-constexpr int64_t kTile = 4, kPatch = 6, kPositions = 36, kLanes = 16, kPanel = 64;
+constexpr int64_t kTile = 4, kPatch = 6;
+static_assert(kPositions == kPatch * kPatch);
 // The points of the interpolation: 0, +-kNear, +-kFar and infinity (see ops/winograd_conv.py).
 constexpr float kNear = 0.625f, kFar = 1.5f;
 // What the transformed patches and products of a group may take: they come back from a cache.
@@ -168,69 +171,40 @@ void convolve(const T* x, const W* weight, const float* bias, const T* plus, flo
 
 // x: N x I x H x W, weight: 36 x O/64 x I x 64 of float32 or 36 x O/64 x I/2 x 128 of bfloat16,
 // bias: O, plus: N x O x H x W. Returns N x O x H x W, channels last.
-Tensor winograd_conv(const Tensor& x_in, const Tensor& weight, const Tensor& bias,
+Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      std::optional<Tensor> plus, double slope) {
-  const ScalarType type = x_in.scalar_type(), factors = weight.scalar_type();
-  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::BFloat16,
-                  "winograd_conv: x must be float32 or bfloat16");
-  STD_TORCH_CHECK(
-      bias.scalar_type() == ScalarType::Float && (factors == ScalarType::Float || factors == type),
-      "winograd_conv: weight must be float32 or, like x, bfloat16; bias must be float32");
-  const int64_t paired = factors == ScalarType::Float ? 1 : 2;
-  STD_TORCH_CHECK(x_in.dim() == 4 && weight.dim() == 4 && weight.size(0) == kPositions &&
-                      weight.size(3) == paired * kPanel &&
-                      weight.size(2) * paired == x_in.size(1) && x_in.size(1) % kLanes == 0,
-                  "winograd_conv: weight must be winograd_weight's for x's channels, a multiple of "
-                  "16");
-  const int64_t in = x_in.size(1), out = weight.size(1) * kPanel;
-  STD_TORCH_CHECK(bias.dim() == 1 && bias.size(0) == out,
-                  "winograd_conv: bias must have one entry an output channel");
-  const std::vector<int64_t> size = {x_in.size(0), out, x_in.size(2), x_in.size(3)};
-  STD_TORCH_CHECK(!plus || size_of(*plus) == size, "winograd_conv: plus must be shaped like y");
-  const Tensor x = in_layout(x_in, MemoryFormat::ChannelsLast);
-  const Tensor filters = in_layout(weight, MemoryFormat::Contiguous);
-  const Tensor shift = in_layout(bias, MemoryFormat::Contiguous);
-  if (plus) plus = in_layout(*plus, MemoryFormat::ChannelsLast, type);
-  const Tensor y = empty(size, x, type, MemoryFormat::ChannelsLast);
-  if (y.numel() == 0) return y;
+  const WinogradConv of(x, weight, bias, plus, slope);
+  if (of.y.numel() == 0) return of.y;
+  const ScalarType factors = weight.scalar_type();
   const auto run = [&](auto element, auto factor) {
     using T = decltype(element);
     using W = decltype(factor);
-    convolve(data<T>(x), data<W>(filters), data<float>(shift), data<T>(plus),
-             static_cast<float>(slope), mutable_data<T>(y), Tiles(x), in, out, x, factors);
+    convolve(data<T>(of.x), data<W>(of.weight), data<float>(of.bias), data<T>(of.plus),
+             static_cast<float>(slope), mutable_data<T>(of.y), Tiles(of.x), of.in, of.out, of.x,
+             factors);
   };
-  if (type == ScalarType::Float)
+  if (x.scalar_type() == ScalarType::Float)
     run(float{}, float{});
   else if (factors == ScalarType::Float)
     run(BFloat16{}, float{});
   else
     run(BFloat16{}, BFloat16{});
-  return y;
+  return of.y;
 }
 
 // Of the transformed filters, 36 x O/64 x I x 64; x: N x I x H x W and grad: N x O x H x W,
 // float32.
 Tensor winograd_conv_backward(const Tensor& x_in, const Tensor& grad_in) {
-  STD_TORCH_CHECK(x_in.dim() == 4 && grad_in.dim() == 4,
-                  "winograd_conv_backward: x and grad must be N x I x H x W and N x O x H x W");
-  const int64_t in = x_in.size(1), out = grad_in.size(1);
-  STD_TORCH_CHECK(x_in.scalar_type() == ScalarType::Float &&
-                      grad_in.scalar_type() == ScalarType::Float &&
-                      grad_in.size(0) == x_in.size(0) && grad_in.size(2) == x_in.size(2) &&
-                      grad_in.size(3) == x_in.size(3) && in % kLanes == 0 && out % kPanel == 0,
-                  "winograd_conv_backward: x and grad must be float32, N x I x H x W and N x O x H "
-                  "x W, I a multiple of 16 and O of 64");
-  const Tensor x = in_layout(x_in, MemoryFormat::ChannelsLast);
-  const Tensor grad = in_layout(grad_in, MemoryFormat::ChannelsLast);
-  const int64_t panels = out / kPanel;
-  Tensor result = empty({kPositions, panels, in, kPanel}, x, ScalarType::Float);
+  const WinogradConvBackward of(x_in, grad_in);
+  const int64_t in = of.in, out = of.out, panels = out / kPanel;
+  Tensor result = of.grad_weight;
   torch::stable::zero_(result);
   const GradientKernels& k = gradient_kernels();
-  const Tiles tiles(x);
+  const Tiles tiles(of.x);
   const int64_t group = tiles_of_group(tiles, in, out, sizeof(float));
-  const Tensor patches = empty({kPositions, group, in}, x, ScalarType::Float);
-  const Tensor gradients = empty({kPositions, group, out}, x, ScalarType::Float);
-  const float *from = data<float>(x), *g = data<float>(grad);
+  const Tensor patches = empty({kPositions, group, in}, of.x, ScalarType::Float);
+  const Tensor gradients = empty({kPositions, group, out}, of.x, ScalarType::Float);
+  const float *from = data<float>(of.x), *g = data<float>(of.grad);
   float *v = mutable_data<float>(patches), *m = mutable_data<float>(gradients);
   float* sums = mutable_data<float>(result);
   using torch::stable::parallel_for;

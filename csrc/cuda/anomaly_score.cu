@@ -4,7 +4,7 @@
 // map get as wide as the result, then its columns as high, and every block leaves its maximum.
 #include <cmath>
 
-#include "../map_arguments.h"
+#include "../anomaly_score.h"
 #include "bilinear.h"
 #include "launch.h"
 
@@ -139,7 +139,6 @@ struct OwnedBand {
   OwnedBand(const CurrentStream& stream, int64_t source, int64_t target, double sigma,
             const Tensor& like) {
     check_sizes(source, target, "anomaly_score");
-    STD_TORCH_CHECK(sigma < 1e8, "anomaly_score: sigma is too large");
     const int64_t radius = sigma > 0 ? static_cast<int64_t>(4 * sigma + 0.5) : 0;
     // Both ends of the reach are rounded outwards.
     const int64_t reach =
@@ -156,43 +155,42 @@ struct OwnedBand {
 };
 
 template <typename A>
-std::tuple<Tensor, Tensor> map_and_score(const std::vector<Tensor>& maps, int64_t height,
-                                         int64_t width, double sigma) {
+void map_and_score(const std::vector<Tensor>& maps, double sigma, const AnomalyScore& of) {
   const CurrentStream stream(maps[0]);
-  const int64_t samples = maps[0].size(0), blocks = ceil_div(height * width, kThreads);
-  STD_TORCH_CHECK(samples < 65536, "anomaly_score: too many maps in one batch");
-  const Tensor map = empty({samples, height, width}, maps[0], kScalarType<A>);
-  const Tensor score = empty({samples}, maps[0], kScalarType<A>);
-  if (samples == 0) return {map, score};
+  const int64_t samples = of.samples, blocks = ceil_div(of.height * of.width, kThreads);
   const Tensor maxima = empty({samples, blocks}, maps[0], kScalarType<A>);
   for (size_t i = 0; i < maps.size(); ++i) {
     const Tensor& m = maps[i];
     const int64_t rows = samples * m.size(1);
-    const OwnedBand<A> across(stream, m.size(2), width, sigma, m);
-    const OwnedBand<A> down(stream, m.size(1), height, sigma, m);
-    const Tensor wide = empty({samples, m.size(1), width}, m, kScalarType<A>);
-    dispatch_float(m, "anomaly_score", [&](auto type) {
+    const OwnedBand<A> across(stream, m.size(2), of.width, sigma, m);
+    const OwnedBand<A> down(stream, m.size(1), of.height, sigma, m);
+    const Tensor wide = empty({samples, m.size(1), of.width}, m, kScalarType<A>);
+    dispatch_float(m, [&](auto type) {
       using T = decltype(type);
-      const Launch launch{dim3(ceil_div(rows * width, kThreads)), dim3(kThreads)};
+      const Launch launch{dim3(ceil_div(rows * of.width, kThreads)), dim3(kThreads)};
       launch(stream, widen<A, T>, data<T>(m), m.stride(0), m.stride(1), m.stride(2), across.band,
              mutable_data<A>(wide), rows, m.size(1));
     });
     const bool last = i + 1 == maps.size();
     const Launch launch{dim3(blocks, samples), dim3(kThreads)};
-    launch(stream, heighten<A>, data<A>(wide), down.band, mutable_data<A>(map),
-           last ? mutable_data<A>(maxima) : nullptr, width, i > 0,
+    launch(stream, heighten<A>, data<A>(wide), down.band, mutable_data<A>(of.map),
+           last ? mutable_data<A>(maxima) : nullptr, of.width, i > 0,
            last ? 1 / static_cast<A>(maps.size()) : A(1));
   }
   const Launch launch{dim3(samples), dim3(kThreads)};
-  launch(stream, reduce<A>, data<A>(maxima), mutable_data<A>(score), blocks);
-  return {map, score};
+  launch(stream, reduce<A>, data<A>(maxima), mutable_data<A>(of.score), blocks);
 }
 
-// maps: N x h x w each; size: H, W. Returns N x H x W and N.
 std::tuple<Tensor, Tensor> anomaly_score(const std::vector<Tensor>& maps,
                                          const std::vector<int64_t>& size, double sigma) {
-  return check_maps(maps, size, sigma) ? map_and_score<double>(maps, size[0], size[1], sigma)
-                                       : map_and_score<float>(maps, size[0], size[1], sigma);
+  const AnomalyScore of(maps, size, sigma);
+  if (of.samples == 0) return {of.map, of.score};
+  STD_TORCH_CHECK(of.samples < 65536, "anomaly_score: too many maps in one batch");
+  if (of.map.scalar_type() == ScalarType::Double)
+    map_and_score<double>(maps, sigma, of);
+  else
+    map_and_score<float>(maps, sigma, of);
+  return {of.map, of.score};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // steps of fixed order.
 #include <algorithm>
 
+#include "../bias_leaky_relu.h"
 #include "../leaky_relu.h"
 #include "channel_values.h"
 #include "launch.h"
@@ -217,10 +218,12 @@ __global__ void __launch_bounds__(32 * kSumLanes)
 }
 
 template <typename T>
-void run_backward(const CurrentStream& stream, const Tensor& grad, const Tensor& source,
-                  ChannelValues bias, double gain, const Tensor& grad_x, const Tensor& grad_bias,
-                  const Rows& rows) {
+void run_backward(const CurrentStream& stream, const BiasLeakyReluBackward& of, double gain) {
   using A = Accumulate<T>;
+  const Rows rows(of.source, of.layout);
+  const ChannelValues bias(of.bias);
+  const T *grad = data<T>(of.grad), *source = data<T>(of.source);
+  T* grad_x = mutable_data<T>(of.grad_x);
   with_vectors<T>(
       rows.length,
       [&](auto n) {
@@ -228,75 +231,47 @@ void run_backward(const CurrentStream& stream, const Tensor& grad, const Tensor&
         const int64_t vectors = ceil_div(rows.length, N);
         const dim3 block = block_for(vectors, rows.planes ? 32 : 1);
         const Parts parts(rows, block.y);
-        const Tensor partial = empty({parts.count, rows.channels}, source, kScalarType<A>);
+        const Tensor partial = empty({parts.count, rows.channels}, of.source, kScalarType<A>);
         if (rows.planes) {
           const Launch launch{dim3(ceil_div(rows.count, block.y)), block};
-          launch(stream, backward_planes<T, N>, data<T>(grad), data<T>(source), bias, gain,
-                 mutable_data<T>(grad_x), mutable_data<A>(partial), rows.count, rows.length,
-                 rows.channels);
+          launch(stream, backward_planes<T, N>, grad, source, bias, gain, grad_x,
+                 mutable_data<A>(partial), rows.count, rows.length, rows.channels);
         } else {
           const Launch launch{dim3(parts.count, ceil_div(vectors, block.x)), block};
-          launch(stream, backward_pixels<T, N>, data<T>(grad), data<T>(source), bias, gain,
-                 mutable_data<T>(grad_x), mutable_data<A>(partial), rows.count, rows.length,
-                 parts.rows);
+          launch(stream, backward_pixels<T, N>, grad, source, bias, gain, grad_x,
+                 mutable_data<A>(partial), rows.count, rows.length, parts.rows);
         }
         const Launch launch{dim3(ceil_div(rows.channels, 32)), dim3(32, kSumLanes)};
-        launch(stream, add_parts<A>, data<A>(partial), mutable_data<A>(grad_bias), parts.count,
+        launch(stream, add_parts<A>, data<A>(partial), mutable_data<A>(of.grad_bias), parts.count,
                rows.channels);
       },
-      data<T>(grad), data<T>(source), data<T>(grad_x));
+      grad, source, grad_x);
 }
 
 // x, skip: N x C x H x W, bias: C. Returns y, shaped and laid out like x.
-Tensor bias_leaky_relu(const Tensor& x_in, const Tensor& bias_in, std::optional<Tensor> skip) {
-  STD_TORCH_CHECK(x_in.dim() == 4, "bias_leaky_relu: x must be N x C x H x W");
-  STD_TORCH_CHECK(bias_in.dim() == 1 && bias_in.size(0) == x_in.size(1),
-                  "bias_leaky_relu: bias must have one entry a channel of x");
-  STD_TORCH_CHECK(!skip || same_size(*skip, x_in),
-                  "bias_leaky_relu: skip must have the shape of x");
-  check_float(bias_in, "bias_leaky_relu: bias");
-  const CurrentStream stream(x_in);
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  const Tensor bias = in_layout(bias_in, MemoryFormat::Contiguous);
-  if (skip) skip = in_layout(*skip, layout, x.scalar_type());
-  const Tensor y = empty(size_of(x), x, x.scalar_type(), layout);
-  if (x.numel() == 0) return y;
-  dispatch_float(x, "bias_leaky_relu", [&](auto type) {
+Tensor bias_leaky_relu(const Tensor& x, const Tensor& bias, std::optional<Tensor> skip) {
+  const BiasLeakyRelu of(x, bias, skip);
+  const CurrentStream stream(x);
+  if (of.x.numel() == 0) return of.y;
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
-    run_forward(stream, data<T>(x), ChannelValues(bias), data<T>(skip), mutable_data<T>(y),
-                Rows(x, layout));
+    run_forward(stream, data<T>(of.x), ChannelValues(of.bias), data<T>(of.skip),
+                mutable_data<T>(of.y), Rows(of.x, of.layout));
   });
-  return y;
+  return of.y;
 }
 
 // grad, source: N x C x H x W, bias: C. Returns grad_x, laid out like source, and grad_bias in
 // float32 (float64 for float64).
-std::tuple<Tensor, Tensor> bias_leaky_relu_backward(const Tensor& grad_in, const Tensor& source_in,
-                                                    const Tensor& bias_in, bool has_skip) {
-  STD_TORCH_CHECK(source_in.dim() == 4 && same_size(grad_in, source_in),
-                  "bias_leaky_relu_backward: grad must have the shape of x");
-  STD_TORCH_CHECK(bias_in.dim() == 1 && bias_in.size(0) == source_in.size(1),
-                  "bias_leaky_relu_backward: bias must have one entry a channel of x");
-  check_float(bias_in, "bias_leaky_relu_backward: bias");
-  const CurrentStream stream(source_in);
-  const MemoryFormat layout = layout_of(source_in);
-  const Tensor source = in_layout(source_in, layout);
-  const Tensor grad = in_layout(grad_in, layout, source.scalar_type());
-  const Tensor bias = in_layout(bias_in, MemoryFormat::Contiguous);
-  const Tensor grad_x = empty(size_of(source), source, source.scalar_type(), layout);
-  Tensor grad_bias;
-  dispatch_float(source, "bias_leaky_relu_backward", [&](auto type) {
-    using T = decltype(type);
-    grad_bias = empty({source.size(1)}, source, kScalarType<Accumulate<T>>);
-    if (source.numel() == 0) {
-      torch::stable::zero_(grad_bias);
-      return;
-    }
-    run_backward<T>(stream, grad, source, ChannelValues(bias), has_skip ? 1.0 : kLeakyGain, grad_x,
-                    grad_bias, Rows(source, layout));
+std::tuple<Tensor, Tensor> bias_leaky_relu_backward(const Tensor& grad, const Tensor& source,
+                                                    const Tensor& bias, bool has_skip) {
+  const BiasLeakyReluBackward of(grad, source, bias);
+  const CurrentStream stream(source);
+  if (of.source.numel() == 0) return {of.grad_x, of.grad_bias};
+  dispatch_float(of.source, [&](auto type) {
+    run_backward<decltype(type)>(stream, of, has_skip ? 1.0 : kLeakyGain);
   });
-  return {grad_x, grad_bias};
+  return {of.grad_x, of.grad_bias};
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // ReLU where a bias is given. The filter is separable: a thread goes down a strip of rows, filters
 // each row it reads along the row, and keeps the last three for the filter across rows. So every
 // element is loaded four times or less (three of them from the first cache), not sixteen.
+#include "../blur_upsample.h"
 #include "../leaky_relu.h"
 #include "channel_values.h"
 #include "launch.h"
@@ -154,34 +155,19 @@ void run(const CurrentStream& stream, const Tensor& x, ChannelValues bias, const
 }
 
 // x: N x C x H x W, bias: C. Returns the filtered x in the layout of x.
-Tensor blur_upsample(const Tensor& x_in, std::optional<Tensor> bias, int64_t padding) {
-  STD_TORCH_CHECK(x_in.dim() == 4, "blur_upsample: x must be N x C x H x W");
-  STD_TORCH_CHECK(padding >= 0 && padding <= 3, "blur_upsample: padding must be 0, 1, 2 or 3");
-  const std::vector<int64_t> size = {x_in.size(0), x_in.size(1), x_in.size(2) + 2 * padding - 3,
-                                     x_in.size(3) + 2 * padding - 3};
-  STD_TORCH_CHECK(size[2] > 0 && size[3] > 0, "blur_upsample: x is smaller than the filter");
-  STD_TORCH_CHECK(!bias || (bias->dim() == 1 && bias->size(0) == x_in.size(1)),
-                  "blur_upsample: bias must have one entry a channel of x");
-  if (bias) check_float(*bias, "blur_upsample: bias");
-  const CurrentStream stream(x_in);
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  const Tensor y = empty(size, x, x.scalar_type(), layout);
-  if (x.numel() == 0) {
-    // No image, or images without a pixel: what is left is padding.
-    STD_TORCH_CHECK(y.numel() == 0, "blur_upsample: x has no pixels");
-    return y;
-  }
-  if (bias) bias = in_layout(*bias, MemoryFormat::Contiguous);
-  const ChannelValues values = bias ? ChannelValues(*bias) : ChannelValues();
-  dispatch_float(x, "blur_upsample", [&](auto type) {
+Tensor blur_upsample(const Tensor& x, std::optional<Tensor> bias, int64_t padding) {
+  const BlurUpsample of(x, bias, padding);
+  const CurrentStream stream(x);
+  if (of.x.numel() == 0) return of.y;
+  const ChannelValues values = of.bias ? ChannelValues(*of.bias) : ChannelValues();
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
-    if (layout == MemoryFormat::ChannelsLast)
-      run<T, true>(stream, x, values, y, padding);
+    if (of.layout == MemoryFormat::ChannelsLast)
+      run<T, true>(stream, of.x, values, of.y, padding);
     else
-      run<T, false>(stream, x, values, y, padding);
+      run<T, false>(stream, of.x, values, of.y, padding);
   });
-  return y;
+  return of.y;
 }
 
 }  // namespace

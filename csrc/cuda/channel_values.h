@@ -30,8 +30,4 @@ struct ChannelValues {
   }
 };
 
-inline void check_float(const Tensor& x, const char* op) {
-  dispatch_float(x, op, [](auto) {});
-}
-
 }  // namespace invad

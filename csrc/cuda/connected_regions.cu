@@ -1,6 +1,7 @@
 // 8-connected regions by union-find on cells of 2x2 pixels: the set pixels of a cell always touch,
 // so a cell is one node, and there are a quarter as many as pixels (Allegretti, Bolelli, Grana,
 // "Optimized Block-Based Algorithms to Label Connected Components on GPUs", 2019).
+#include "../connected_regions.h"
 #include "launch.h"
 
 namespace invad {
@@ -110,8 +111,8 @@ __global__ void __launch_bounds__(kThreads)
 // labels, region_areas: N x height x width.
 __global__ void __launch_bounds__(kThreads)
     write_out(const uint8_t* __restrict__ masks, const int* __restrict__ parents,
-          const int* __restrict__ first, const int* __restrict__ areas, int* __restrict__ labels,
-          int* __restrict__ region_areas, Grid grid) {
+              const int* __restrict__ first, const int* __restrict__ areas,
+              int* __restrict__ labels, int* __restrict__ region_areas, Grid grid) {
   const int64_t cell = own_cell();
   if (cell >= grid.cells()) return;
   const Cell own(masks, grid, cell);
@@ -128,34 +129,25 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // mask: N x H x W, set where not 0. Returns labels and areas, N x H x W int32.
-std::tuple<Tensor, Tensor> connected_regions(const Tensor& mask_in) {
-  STD_TORCH_CHECK(mask_in.dim() == 3, "connected_regions: mask must be N x H x W");
-  const CurrentStream stream(mask_in);
-  Tensor mask = torch::stable::contiguous(mask_in);
-  // A bool is a byte that is 0 or 1; other types are compared with 0 by becoming bools.
-  if (mask.scalar_type() != ScalarType::Byte && mask.scalar_type() != ScalarType::Bool)
-    mask = torch::stable::to(mask, ScalarType::Bool);
-  STD_TORCH_CHECK(mask.size(1) * mask.size(2) < int64_t{1} << 31,
-                  "connected_regions: a map must have fewer than 2^31 pixels");
-  const std::vector<int64_t> size = size_of(mask);
-  const Tensor labels = empty(size, mask, ScalarType::Int);
-  const Tensor region_areas = empty(size, mask, ScalarType::Int);
-  if (mask.numel() == 0) return {labels, region_areas};
-  const Grid grid(size[0], size[1], size[2]);
+std::tuple<Tensor, Tensor> connected_regions(const Tensor& mask) {
+  const ConnectedRegions of(mask);
+  const CurrentStream stream(mask);
+  if (mask.numel() == 0) return {of.labels, of.areas};
+  const Grid grid(mask.size(0), mask.size(1), mask.size(2));
   STD_TORCH_CHECK(grid.cells() < int64_t{1} << 31, "connected_regions: there are too many maps");
   const Tensor nodes = empty({3, grid.cells()}, mask, ScalarType::Int);
   int* parents = mutable_data<int>(nodes);
   int* first = parents + grid.cells();
   int* areas = first + grid.cells();
-  const uint8_t* masks = data<uint8_t>(mask);
+  const uint8_t* masks = data<uint8_t>(of.mask);
   const Launch launch{dim3(static_cast<unsigned>(ceil_div(grid.cells(), kThreads))),
                       dim3(kThreads)};
   launch(stream, start, parents, first, areas, grid.cells());
   launch(stream, join_cells, masks, parents, grid);
   launch(stream, measure, masks, parents, first, areas, grid);
-  launch(stream, write_out, masks, parents, first, areas, mutable_data<int>(labels),
-         mutable_data<int>(region_areas), grid);
-  return {labels, region_areas};
+  launch(stream, write_out, masks, parents, first, areas, mutable_data<int>(of.labels),
+         mutable_data<int>(of.areas), grid);
+  return {of.labels, of.areas};
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 // coarse scale and its right and lower border in shared memory, some channels at a time, so that a
 // vector is read once for all that its neighbours want of it. Then a light pass a scale adds these
 // products up on the finest grid, and the pass over the finest scale makes the map.
-#include "../map_arguments.h"
+#include "../cosine_map.h"
 #include "bilinear.h"
 #include "launch.h"
 #include "ptx.h"
@@ -301,7 +301,7 @@ struct Pair {
 // Calls run(View f, View r, number of elements to load at once, whether channels come last).
 template <typename F>
 void with_views(const Pair& pair, F&& run) {
-  dispatch_float(pair.f, "cosine_map", [&](auto type) {
+  dispatch_float(pair.f, [&](auto type) {
     using T = decltype(type);
     const View<T> f(pair.f), r(pair.r);
     if constexpr (kVector<T> > 1) {
@@ -362,7 +362,7 @@ void add_scale(const CurrentStream& stream, const Pair& pair, const Grid& finest
 // scale's grid if unified, else of every scale.
 std::vector<Tensor> cosine_map(const std::vector<Tensor>& features,
                                const std::vector<Tensor>& reconstructions, bool unified) {
-  const bool wide = check_scales(features, reconstructions);
+  const bool wide = check_cosine_map(features, reconstructions);
   for (const Tensor& f : features)
     STD_TORCH_CHECK(f.numel() / std::max<int64_t>(f.size(1), 1) < (int64_t{1} << 31),
                     "cosine_map: a feature map has too many pixels");

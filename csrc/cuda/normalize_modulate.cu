@@ -1,7 +1,7 @@
 // y = (x - mean) * rstd * gamma + beta, mean and variance over C x H x W of each sample.
 // Two launches each way: one for every chunk's sums, one for the result, in which each block adds
 // up the chunks of its sample by itself. Nothing depends on the order in which blocks run.
-#include "../normalization.h"
+#include "../normalize_modulate.h"
 #include "sample_statistics.h"
 
 namespace invad {
@@ -137,94 +137,69 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-void check(const Tensor& x, const std::optional<Tensor>& gamma_beta) {
-  STD_TORCH_CHECK(x.dim() == 4, "normalize_modulate: x must be N x C x H x W");
-  if (!gamma_beta) return;
-  const std::vector<int64_t> size = {x.size(0), 2 * x.size(1), x.size(2), x.size(3)};
-  STD_TORCH_CHECK(size_of(*gamma_beta) == size,
-                  "normalize_modulate: gamma_beta must be N x 2C x H x W for x's N x C x H x W");
-}
-
 // The run of elements that vectors must not leave: a pixel's channels, or a plane of all of them.
 int64_t run_length(const Tensor& x, MemoryFormat layout) {
   return layout == MemoryFormat::ChannelsLast ? x.size(1) : x.size(1) * x.size(2) * x.size(3);
 }
 
 // x: N x C x H x W, gamma_beta: N x 2C x H x W. Returns y, mean, rstd.
-std::tuple<Tensor, Tensor, Tensor> normalize_modulate(const Tensor& x_in,
+std::tuple<Tensor, Tensor, Tensor> normalize_modulate(const Tensor& x,
                                                       std::optional<Tensor> gamma_beta,
                                                       double eps) {
-  check(x_in, gamma_beta);
-  const CurrentStream stream(x_in);
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  if (gamma_beta) gamma_beta = in_layout(*gamma_beta, layout, x.scalar_type());
-  const Tensor y = empty(size_of(x), x, x.scalar_type(), layout);
-  Tensor mean, rstd;
-  dispatch_float(x, "normalize_modulate", [&](auto type) {
+  const NormalizeModulate of(x, gamma_beta, eps);
+  const CurrentStream stream(x);
+  const Tensor &mean = of.statistics.mean, &rstd = of.statistics.rstd;
+  if (of.x.numel() == 0) return {of.y, mean, rstd};
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    std::tie(mean, rstd) = empty_statistics<T>(x);
-    if (x.numel() == 0) return;
-    const ChunkStatistics statistics = chunk_statistics<T>(x, stream);
+    const ChunkStatistics statistics = chunk_statistics<T>(of.x, stream);
     with_vectors<T>(
-        run_length(x, layout),
+        run_length(of.x, of.layout),
         [&](auto n) {
           constexpr int N = decltype(n)::value;
           const Chunks& chunks = statistics.chunks;
           const Launch launch{dim3(chunks.blocks), dim3(kThreads)};
-          launch(stream, modulate<T, N>, data<T>(x), data<T>(gamma_beta),
-                 data<A>(statistics.values), eps, mutable_data<T>(y), mutable_data<A>(mean),
-                 mutable_data<A>(rstd), chunks, GammaBeta(x, layout, chunks));
+          launch(stream, modulate<T, N>, data<T>(of.x), data<T>(of.gamma_beta),
+                 data<A>(statistics.values), eps, mutable_data<T>(of.y), mutable_data<A>(mean),
+                 mutable_data<A>(rstd), chunks, GammaBeta(of.x, of.layout, chunks));
         },
-        data<T>(x), data<T>(gamma_beta), data<T>(y));
+        data<T>(of.x), data<T>(of.gamma_beta), data<T>(of.y));
   });
-  return {y, mean, rstd};
+  return {of.y, mean, rstd};
 }
 
 // grad, x: N x C x H x W, gamma_beta: N x 2C x H x W, mean, rstd: N. Returns grad_x and
 // grad_gamma_beta, which is empty where there is no gamma_beta.
-std::tuple<Tensor, Tensor> normalize_modulate_backward(const Tensor& grad_in, const Tensor& x_in,
+std::tuple<Tensor, Tensor> normalize_modulate_backward(const Tensor& grad, const Tensor& x,
                                                        std::optional<Tensor> gamma_beta,
-                                                       const Tensor& mean_in,
-                                                       const Tensor& rstd_in) {
-  check(x_in, gamma_beta);
-  STD_TORCH_CHECK(same_size(grad_in, x_in), "normalize_modulate_backward: grad must look like x");
-  const CurrentStream stream(x_in);
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  const Tensor grad = in_layout(grad_in, layout, x.scalar_type());
-  const Tensor grad_x = empty(size_of(x), x, x.scalar_type(), layout);
-  std::optional<Tensor> grad_gamma_beta;
-  if (gamma_beta) {
-    grad_gamma_beta = empty(size_of(*gamma_beta), x, x.scalar_type(), layout);
-    gamma_beta = in_layout(*gamma_beta, layout, x.scalar_type());
-  }
-  const Tensor none = empty({0}, x, x.scalar_type());
-  if (x.numel() == 0) return {grad_x, grad_gamma_beta.value_or(none)};
-  dispatch_float(x, "normalize_modulate_backward", [&](auto type) {
+                                                       const Tensor& mean, const Tensor& rstd) {
+  const NormalizeModulateBackward of(grad, x, gamma_beta, mean, rstd);
+  const CurrentStream stream(x);
+  if (of.x.numel() == 0) return of.results();
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    const Tensor mean = in_layout(mean_in, MemoryFormat::Contiguous, kScalarType<A>);
-    const Tensor rstd = in_layout(rstd_in, MemoryFormat::Contiguous, kScalarType<A>);
-    T* grad_style = grad_gamma_beta ? mutable_data<T>(*grad_gamma_beta) : nullptr;
+    const T *from = data<T>(of.x), *g = data<T>(of.grad), *style = data<T>(of.gamma_beta);
+    const A *means = data<A>(of.statistics.mean), *rstds = data<A>(of.statistics.rstd);
+    T* grad_x = mutable_data<T>(of.grad_x);
+    T* grad_style = of.grad_gamma_beta ? mutable_data<T>(*of.grad_gamma_beta) : nullptr;
     with_vectors<T>(
-        run_length(x, layout),
+        run_length(of.x, of.layout),
         [&](auto n) {
           constexpr int N = decltype(n)::value;
-          const Chunks chunks(x, N);
-          const GammaBeta where(x, layout, chunks);
-          const Tensor sums = empty({chunks.blocks, 2}, x, kScalarType<A>);
+          const Chunks chunks(of.x, N);
+          const GammaBeta where(of.x, of.layout, chunks);
+          const Tensor sums = empty({chunks.blocks, 2}, of.x, kScalarType<A>);
           const Launch launch{dim3(chunks.blocks), dim3(kThreads)};
-          launch(stream, backward_sums<T, N>, data<T>(grad), data<T>(x), data<T>(gamma_beta),
-                 data<A>(mean), data<A>(rstd), grad_style, mutable_data<A>(sums), chunks, where);
-          launch(stream, backward_x<T, N>, data<T>(grad), data<T>(x), data<T>(gamma_beta),
-                 data<A>(mean), data<A>(rstd), data<A>(sums), mutable_data<T>(grad_x), chunks,
-                 where);
+          launch(stream, backward_sums<T, N>, g, from, style, means, rstds, grad_style,
+                 mutable_data<A>(sums), chunks, where);
+          launch(stream, backward_x<T, N>, g, from, style, means, rstds, data<A>(sums), grad_x,
+                 chunks, where);
         },
-        data<T>(grad), data<T>(x), data<T>(gamma_beta), data<T>(grad_x), grad_style);
+        g, from, style, grad_x, grad_style);
   });
-  return {grad_x, grad_gamma_beta.value_or(none)};
+  return of.results();
 }
 
 }  // namespace

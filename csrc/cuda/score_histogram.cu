@@ -3,6 +3,7 @@
 // are too many for that, and so the queues short, is the result counted in directly.
 #include <algorithm>
 
+#include "../score_histogram.h"
 #include "../scores/region_unit.h"
 #include "launch.h"
 
@@ -78,37 +79,29 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // scores, areas: of one shape; boundaries: K. Returns 2 x (K + 1) int64 and K + 1 float64.
-std::tuple<Tensor, Tensor> score_histogram(const Tensor& scores_in, const Tensor& areas_in,
-                                           const Tensor& boundaries_in) {
-  STD_TORCH_CHECK(same_size(scores_in, areas_in) && areas_in.scalar_type() == ScalarType::Int,
-                  "score_histogram: areas must be int32, and have the shape of scores");
-  STD_TORCH_CHECK(boundaries_in.dim() == 1 && boundaries_in.scalar_type() == ScalarType::Float,
-                  "score_histogram: boundaries must be one row of float32");
-  STD_TORCH_CHECK(boundaries_in.size(0) < (int64_t{1} << 30),
+std::tuple<Tensor, Tensor> score_histogram(const Tensor& scores, const Tensor& areas,
+                                           const Tensor& boundaries) {
+  const ScoreHistogram of(scores, areas, boundaries);
+  const CurrentStream stream(scores);
+  STD_TORCH_CHECK(of.boundaries.size(0) < (int64_t{1} << 30),
                   "score_histogram: there are too many boundaries");
-  const CurrentStream stream(scores_in);
-  const Tensor scores = in_layout(scores_in, MemoryFormat::Contiguous, ScalarType::Float);
-  const Tensor areas = torch::stable::contiguous(areas_in);
-  const Tensor boundaries = torch::stable::contiguous(boundaries_in);
-  const int count = static_cast<int>(boundaries.size(0)), bins = count + 1;
-  Tensor counts = empty({2, bins}, scores, ScalarType::Long);
-  Tensor weight = empty({bins}, scores, ScalarType::Long);
-  const Tensor overlap = empty({bins}, scores, ScalarType::Double);
+  const int count = static_cast<int>(of.boundaries.size(0)), bins = count + 1;
+  Tensor counts = of.counts, weight = empty({bins}, of.scores, ScalarType::Long);
   torch::stable::zero_(counts);
   torch::stable::zero_(weight);
   Count* normal = mutable_data<Count>(counts);
-  if (scores.numel() > 0) {
-    const int64_t blocks = std::min<int64_t>(kMostBlocks, ceil_div(scores.numel(), kThreads));
+  if (of.scores.numel() > 0) {
+    const int64_t blocks = std::min<int64_t>(kMostBlocks, ceil_div(of.scores.numel(), kThreads));
     const bool shared = bins <= kMostShared;
     const size_t bytes = shared ? bins * (sizeof(Count) + 3 * sizeof(unsigned)) : 0;
     const Launch launch{dim3(static_cast<unsigned>(blocks)), dim3(kThreads), bytes};
-    launch(stream, shared ? histogram<true> : histogram<false>, data<float>(scores),
-           data<int>(areas), scores.numel(), data<float>(boundaries), count, normal, normal + bins,
-           mutable_data<Count>(weight));
+    launch(stream, shared ? histogram<true> : histogram<false>, data<float>(of.scores),
+           data<int>(of.areas), of.scores.numel(), data<float>(of.boundaries), count, normal,
+           normal + bins, mutable_data<Count>(weight));
   }
   const Launch launch{dim3(static_cast<unsigned>(ceil_div(bins, kThreads))), dim3(kThreads)};
-  launch(stream, to_overlap, data<Count>(weight), mutable_data<double>(overlap), bins);
-  return {counts, overlap};
+  launch(stream, to_overlap, data<Count>(weight), mutable_data<double>(of.overlap), bins);
+  return {counts, of.overlap};
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // (gamma, beta) = conv3x3(style): gamma and beta are made in registers, where they are used, and
 // never written. x is read for the statistics and once more. The backward makes gamma again, twice:
 // that is cheaper than to write it and to read it twice.
-#include "../normalization.h"
+#include "../style_modulation.h"
 #include "latent_product.h"
 #include "sample_statistics.h"
 
@@ -199,38 +199,12 @@ __global__ void __launch_bounds__(kThreads, kBlocksTogether<T>)
   each_tile(product, tiles, range, size, one_tile, x, grad);
 }
 
-void check(const Tensor& x, const Tensor& style, const Tensor& weight, const Tensor& bias) {
-  STD_TORCH_CHECK(x.dim() == 4, "style_modulation: x must be N x C x H x W");
-  STD_TORCH_CHECK(style.dim() == 4 && style.size(0) == x.size(0) && style.size(2) == x.size(2) &&
-                      style.size(3) == x.size(3),
-                  "style_modulation: style must be N x S x H x W for x's N x C x H x W");
-  const std::vector<int64_t> size = {2 * x.size(1), style.size(1), 3, 3};
-  STD_TORCH_CHECK(size_of(weight) == size, "style_modulation: weight must be 2C x S x 3 x 3");
-  STD_TORCH_CHECK(bias.dim() == 1 && bias.size(0) == 2 * x.size(1),
-                  "style_modulation: bias must have 2C entries");
-  check_float(style, "style_modulation");
-  check_float(weight, "style_modulation");
-  check_float(bias, "style_modulation");
-}
-
-// The latent, the filters and the biases as the kernels read them; lives as long as they run.
 template <typename T>
-struct Convolution {
-  Tensor style, weight, bias;
-
-  Convolution(const Tensor& x, const Tensor& style, const Tensor& weight, const Tensor& bias)
-      : style(style.scalar_type() == x.scalar_type() ? style
-                                                     : torch::stable::to(style, x.scalar_type())),
-        // 2C x 3 x 3 x S in memory: no copy where the model keeps its weights so
-        weight(in_layout(weight, MemoryFormat::ChannelsLast, x.scalar_type())),
-        bias(in_layout(bias, MemoryFormat::Contiguous)) {}
-
-  Filters<T> filters() const {
-    const auto* values = data<T>(weight);
-    const bool vectors = weight.size(1) % (16 / sizeof(T)) == 0 && aligned(values);
-    return {values, ChannelValues(bias), static_cast<int>(weight.size(0) / 2), vectors};
-  }
-};
+Filters<T> filters(const StyleConvolution& of) {
+  const auto* values = data<T>(of.weight);
+  const bool vectors = of.weight.size(1) % (16 / sizeof(T)) == 0 && aligned(values);
+  return {values, ChannelValues(of.bias), static_cast<int>(of.weight.size(0) / 2), vectors};
+}
 
 // Of the largest GPU that this is written for.
 constexpr int64_t kMultiprocessors = 132;
@@ -263,82 +237,70 @@ void with_tiles(const Tensor& x, MemoryFormat layout, F&& f, const Pointers*... 
 }
 
 // x: N x C x H x W, style: N x S x H x W, weight: 2C x S x 3 x 3, bias: 2C. Returns y, mean, rstd.
-std::tuple<Tensor, Tensor, Tensor> style_modulation(const Tensor& x_in, const Tensor& style,
+std::tuple<Tensor, Tensor, Tensor> style_modulation(const Tensor& x, const Tensor& style,
                                                     const Tensor& weight, const Tensor& bias,
                                                     double eps) {
-  check(x_in, style, weight, bias);
-  const CurrentStream stream(x_in);
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  const Tensor y = empty(size_of(x), x, x.scalar_type(), layout);
-  Tensor mean, rstd;
-  dispatch_float(x, "style_modulation", [&](auto type) {
+  const StyleModulation of(x, style, weight, bias, eps);
+  const CurrentStream stream(x);
+  const Tensor &mean = of.statistics.mean, &rstd = of.statistics.rstd;
+  if (of.x.numel() == 0) return {of.y, mean, rstd};
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    std::tie(mean, rstd) = empty_statistics<T>(x);
-    if (x.numel() == 0) return;
-    const Convolution<T> convolution(x, style, weight, bias);
-    const ChunkStatistics statistics = chunk_statistics<T>(x, stream);
+    const ChunkStatistics statistics = chunk_statistics<T>(of.x, stream);
     with_tiles<T>(
-        x, layout,
+        of.x, of.layout,
         [&](auto n, auto last, auto channels, const PixelTiles& tiles, const Work& work) {
           constexpr int N = decltype(n)::value, kChannels = decltype(channels)::value;
           constexpr bool kLast = decltype(last)::value;
           const Launch launch{dim3(work.blocks), dim3(kThreads),
                               LatentProduct<T, kLast, kChannels, 2>::kSharedBytes};
-          launch(stream, modulate<T, N, kLast, kChannels>, data<T>(x), Latent<T>(convolution.style),
-                 convolution.filters(), data<A>(statistics.values), eps, mutable_data<T>(y),
-                 mutable_data<A>(mean), mutable_data<A>(rstd), statistics.chunks, tiles, work);
+          launch(stream, modulate<T, N, kLast, kChannels>, data<T>(of.x),
+                 Latent<T>(of.convolution.style), filters<T>(of.convolution),
+                 data<A>(statistics.values), eps, mutable_data<T>(of.y), mutable_data<A>(mean),
+                 mutable_data<A>(rstd), statistics.chunks, tiles, work);
         },
-        data<T>(x), data<T>(y));
+        data<T>(of.x), data<T>(of.y));
   });
-  return {y, mean, rstd};
+  return {of.y, mean, rstd};
 }
 
 // grad, x: N x C x H x W, the others as above; mean, rstd: N. Returns grad_x and grad_gamma_beta,
 // N x 2C x H x W.
-std::tuple<Tensor, Tensor> style_modulation_backward(const Tensor& grad_in, const Tensor& x_in,
+std::tuple<Tensor, Tensor> style_modulation_backward(const Tensor& grad, const Tensor& x,
                                                      const Tensor& style, const Tensor& weight,
-                                                     const Tensor& bias, const Tensor& mean_in,
-                                                     const Tensor& rstd_in) {
-  check(x_in, style, weight, bias);
-  STD_TORCH_CHECK(same_size(grad_in, x_in), "style_modulation_backward: grad must look like x");
-  const CurrentStream stream(x_in);
-  const MemoryFormat layout = layout_of(x_in);
-  const Tensor x = in_layout(x_in, layout);
-  const Tensor grad = in_layout(grad_in, layout, x.scalar_type());
-  const Tensor grad_x = empty(size_of(x), x, x.scalar_type(), layout);
-  std::vector<int64_t> both = size_of(x);
-  both[1] *= 2;
-  const Tensor grad_gamma_beta = empty(both, x, x.scalar_type(), layout);
-  if (x.numel() == 0) return {grad_x, grad_gamma_beta};
-  const Chunks chunks(x, 1);
-  dispatch_float(x, "style_modulation_backward", [&](auto type) {
+                                                     const Tensor& bias, const Tensor& mean,
+                                                     const Tensor& rstd) {
+  const StyleModulationBackward of(grad, x, style, weight, bias, mean, rstd);
+  const CurrentStream stream(x);
+  if (of.x.numel() == 0) return {of.grad_x, of.grad_gamma_beta};
+  const Chunks chunks(of.x, 1);
+  dispatch_float(of.x, [&](auto type) {
     using T = decltype(type);
     using A = Accumulate<T>;
-    const Tensor mean = in_layout(mean_in, MemoryFormat::Contiguous, kScalarType<A>);
-    const Tensor rstd = in_layout(rstd_in, MemoryFormat::Contiguous, kScalarType<A>);
-    const Convolution<T> convolution(x, style, weight, bias);
-    const Latent<T> latent(convolution.style);
+    const T *from = data<T>(of.x), *g = data<T>(of.grad);
+    const A *means = data<A>(of.statistics.mean), *rstds = data<A>(of.statistics.rstd);
+    T *grad_x = mutable_data<T>(of.grad_x), *grad_style = mutable_data<T>(of.grad_gamma_beta);
+    const Latent<T> latent(of.convolution.style);
     with_tiles<T>(
-        x, layout,
+        of.x, of.layout,
         [&](auto n, auto last, auto channels, const PixelTiles& tiles, const Work& work) {
           constexpr int N = decltype(n)::value, kChannels = decltype(channels)::value;
           constexpr bool kLast = decltype(last)::value;
           const Tensor sums =
-              empty({int64_t{tiles.count} * work.channel_tiles, 2}, x, kScalarType<A>);
+              empty({int64_t{tiles.count} * work.channel_tiles, 2}, of.x, kScalarType<A>);
           const Launch launch{dim3(work.blocks), dim3(kThreads),
                               LatentProduct<T, kLast, kChannels, 1>::kSharedBytes};
-          launch(stream, backward_sums<T, N, kLast, kChannels>, data<T>(grad), data<T>(x), latent,
-                 convolution.filters(), data<A>(mean), data<A>(rstd),
-                 mutable_data<T>(grad_gamma_beta), mutable_data<A>(sums), chunks.size, tiles, work);
-          launch(stream, backward_x<T, N, kLast, kChannels>, data<T>(grad), data<T>(x), latent,
-                 convolution.filters(), data<A>(mean), data<A>(rstd), data<A>(sums),
-                 mutable_data<T>(grad_x), chunks.size, tiles, work);
+          launch(stream, backward_sums<T, N, kLast, kChannels>, g, from, latent,
+                 filters<T>(of.convolution), means, rstds, grad_style, mutable_data<A>(sums),
+                 chunks.size, tiles, work);
+          launch(stream, backward_x<T, N, kLast, kChannels>, g, from, latent,
+                 filters<T>(of.convolution), means, rstds, data<A>(sums), grad_x, chunks.size,
+                 tiles, work);
         },
-        data<T>(grad), data<T>(x), data<T>(grad_x), data<T>(grad_gamma_beta));
+        g, from, data<T>(of.grad_x), data<T>(of.grad_gamma_beta));
   });
-  return {grad_x, grad_gamma_beta};
+  return {of.grad_x, of.grad_gamma_beta};
 }
 
 }  // namespace

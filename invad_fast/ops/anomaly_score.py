@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import torch
 from torch import Tensor
 
+from invad_fast.ops.arguments import Arguments
 from invad_fast.ops.bilinear import taps
 from invad_fast.ops.cosine_map import accumulation_dtype
 from invad_fast.ops.dispatch import define
 
 TRUNCATE = 4.0  # standard deviations after which the Gaussian ends, as in scipy
+# Of a result's side and of the Gaussian, in pixels: far beyond any image, and their filter's matrix
+# still fits a machine.
+MOST_SIDE, MOST_SIGMA = 1 << 14, 1000.0
 
 
 def anomaly_score(maps: list[Tensor], size: tuple[int, int], sigma: float) -> tuple[Tensor, Tensor]:
-    """Each map resized bilinearly (align_corners=True), their mean, a Gaussian filter (SPEC §2).
+    """Maps resized bilinearly (align_corners=True), their mean, a Gaussian filter (method.md §2).
 
     The filter is scipy.ndimage.gaussian_filter's: cut off at 4σ, edges mirrored including the edge
     sample (``reflect``). Resize and filter are both linear and separable, so each side of a map
@@ -25,8 +28,8 @@ def anomaly_score(maps: list[Tensor], size: tuple[int, int], sigma: float) -> tu
     Args:
         maps: N×Hᵢ×Wᵢ each; float32, float16, bfloat16 or float64, computed in float32 (float64
             where any is).
-        size: (H, W) of the result.
-        sigma: standard deviation of the Gaussian in pixels of the result; 0 for none.
+        size: (H, W) of the result, each at most 16384.
+        sigma: standard deviation of the Gaussian in pixels of the result, at most 1000; 0 for none.
 
     Returns:
         (map N×H×W, score N: the maximum of each map), float32 (float64). NaN or infinity in a map
@@ -34,41 +37,38 @@ def anomaly_score(maps: list[Tensor], size: tuple[int, int], sigma: float) -> tu
         No gradient.
 
     Raises:
-        RuntimeError: where shapes disagree, a map has no pixels, or sigma is negative or not
-            finite.
+        RuntimeError: where types, shapes or devices disagree, a map has no pixels, or size or sigma
+            is out of its range.
     """
     return _op(list(maps), list(size), sigma)
 
 
-def check(maps: list[Tensor], size: list[int], sigma: float) -> None:
-    """Refuses maps, sizes and filters that make no result, in eager mode and while tracing."""
-    torch._check(len(maps) > 0, lambda: "no maps")
-    for m in maps:
-        _check_map(m, maps[0].shape[:1])
-    torch._check(
-        len(size) == 2 and min(size) > 0, lambda: f"size must be two positive numbers, not {size}"
-    )
-    torch._check(
-        0 <= sigma < math.inf, lambda: f"sigma must be finite and not negative, not {sigma}"
-    )
+def _check(maps: list[Tensor], size: list[int], sigma: float) -> None:
+    of = Arguments("anomaly_score")
+    of.require(len(maps) > 0, lambda: "there are no maps")
+    for i, m in enumerate(maps):
+        _check_map(of, f"maps[{i}]", m, maps[0])
+    of.require(len(size) == 2, lambda: f"size must be (H, W), not {tuple(size)}")
+    for side in size:
+        of.number("a side of size", side, 1, MOST_SIDE)
+    of.number("sigma", sigma, 0, MOST_SIGMA)
 
 
-def _check_map(m: Tensor, samples: torch.Size) -> None:
-    torch._check(
-        m.dim() == 3 and m.shape[:1] == samples and m.shape[1] > 0 and m.shape[2] > 0,
-        lambda: f"maps must be N×H×W with pixels and one N, not {tuple(m.shape)}",
+def _check_map(of: Arguments, name: str, m: Tensor, first: Tensor) -> None:
+    of.is_float(name, m)
+    of.require(
+        m.dim() == 3 and m.shape[:1] == first.shape[:1] and min(m.shape[1:]) > 0,
+        lambda: f"{name} must be N×H×W with pixels and one N for all, not {tuple(m.shape)}",
     )
-    torch._check(m.is_floating_point(), lambda: f"maps must be float, not {m.dtype}")
+    of.device(name, m, first)
 
 
 def _fake(maps: list[Tensor], size: list[int], sigma: float) -> tuple[Tensor, Tensor]:
-    check(maps, size, sigma)
     n, dtype = maps[0].shape[0], accumulation_dtype(maps)
     return maps[0].new_empty((n, *size), dtype=dtype), maps[0].new_empty(n, dtype=dtype)
 
 
 def _reference(maps: list[Tensor], size: list[int], sigma: float) -> tuple[Tensor, Tensor]:
-    check(maps, size, sigma)
     dtype = accumulation_dtype(maps)
     total = maps[0].new_zeros((maps[0].shape[0], *size), dtype=dtype)
     for m in maps:
@@ -106,5 +106,8 @@ def _gaussian_matrix(length: int, sigma: float) -> Tensor:
 
 
 _op = define(
-    "anomaly_score(Tensor[] maps, int[] size, float sigma) -> (Tensor, Tensor)", _reference, _fake
+    "anomaly_score(Tensor[] maps, int[] size, float sigma) -> (Tensor, Tensor)",
+    _check,
+    _reference,
+    _fake,
 )

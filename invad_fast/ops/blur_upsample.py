@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from invad_fast.ops.bias_leaky_relu import GAIN, SLOPE, check_bias
+from invad_fast.ops.arguments import Arguments
+from invad_fast.ops.bias_leaky_relu import GAIN, SLOPE
 from invad_fast.ops.bias_leaky_relu import op_backward as bias_leaky_relu_backward
 from invad_fast.ops.dispatch import define
-from invad_fast.ops.layout import accumulation_dtype, check_image, empty_like
+from invad_fast.ops.memory_format import accumulation_dtype, empty_like
 
 TAPS = (0.25, 0.75, 0.75, 0.25)  # [1, 3, 3, 1]/8·2: its outer product is [1,3,3,1]²/64·4
 
 
 def blur_upsample(x: Tensor, bias: Tensor | None = None, padding: int = 1) -> Tensor:
-    """The 4×4 blur outer([1,3,3,1])/64·4, then leaky_relu(· + bias, 0.2)·√2 with a bias (SPEC §1).
+    """The blur outer([1,3,3,1])/64·4, then leaky_relu(· + bias, 0.2)·√2 with a bias (method.md §1).
 
     Args:
         x: N×C×H×W, as the transposed convolution leaves it; float32, float16, bfloat16 or float64,
@@ -27,29 +28,33 @@ def blur_upsample(x: Tensor, bias: Tensor | None = None, padding: int = 1) -> Te
         N×C×(H+2·padding−3)×(W+2·padding−3), laid out like x.
 
     Raises:
-        RuntimeError: where nothing is left, or the bias does not fit.
+        RuntimeError: where nothing is left, or types, shapes or devices disagree.
     """
     return _op(x, bias, padding)
 
 
-def _check(x: Tensor, bias: Tensor | None, padding: int) -> torch.Size:
-    """The output's shape."""
-    check_image(x)
-    torch._check(0 <= padding <= 3, lambda: f"padding must be 0, 1, 2 or 3, not {padding}")
-    n, c, h, w = x.shape
-    grow = 2 * padding - 3
-    torch._check(
-        h > 0 and w > 0 and h + grow > 0 and w + grow > 0,
+def _check(x: Tensor, bias: Tensor | None, padding: int) -> None:
+    of = Arguments("blur_upsample")
+    of.image("x", x)
+    of.number("padding", padding, 0, 3)
+    of.require(
+        min(x.shape[2:]) > 0 and min(_size(x, padding)[2:]) > 0,
         lambda: f"x is smaller than the filter: {tuple(x.shape)} with padding {padding}",
     )
     if bias is not None:
-        check_bias(x, bias)
+        of.floats("bias", bias, x.shape[1:2], x)
+
+
+def _size(x: Tensor, padding: int) -> torch.Size:
+    """The output's."""
+    n, c, h, w = x.shape
+    grow = 2 * padding - 3
     return torch.Size((n, c, h + grow, w + grow))
 
 
 def _reference(x: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     """Two one-dimensional passes: the kernel is an outer product."""
-    y = empty_like(x, _check(x, bias, padding))
+    y = empty_like(x, _size(x, padding))
     if y.numel() == 0:
         return y
     wide = x.to(accumulation_dtype(x))
@@ -63,7 +68,7 @@ def _reference(x: Tensor, bias: Tensor | None, padding: int) -> Tensor:
 
 
 def _fake(x: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    return empty_like(x, _check(x, bias, padding))
+    return empty_like(x, _size(x, padding))
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -83,6 +88,7 @@ def _backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
 
 _op = define(
     "blur_upsample(Tensor x, Tensor? bias, int padding) -> Tensor",
+    _check,
     _reference,
     _fake,
     _setup_context,

@@ -5,38 +5,41 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from invad_fast.ops.arguments import FLOATS, INTEGERS, Arguments
 from invad_fast.ops.dispatch import define
 
 
 def connected_regions(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels and areas of the regions that pixels form with their 8 neighbours (SPEC §3).
+    """Labels and areas of the regions that pixels form with their 8 neighbours (method.md §3).
 
     The outputs have the mask's shape, whatever it holds: no size depends on data, nothing waits
     for the device.
 
     Args:
-        mask: N×H×W, any type; set where not 0. Fewer than 2³¹ pixels a map.
+        mask: N×H×W, bool, integers or floats; set where not 0. Fewer than 2³¹ pixels a map.
 
     Returns:
         (labels N×H×W int32: 1 + the first pixel, in raster order, of the pixel's region within its
         map; areas N×H×W int32: how many pixels that region has). Both 0 where the mask is not set.
 
     Raises:
-        RuntimeError: a mask that is not N×H×W, or is too large.
+        RuntimeError: a mask that is not N×H×W, of another type, or too large.
     """
     return _op(mask)
 
 
 def _check(mask: Tensor) -> None:
-    torch._check(mask.dim() == 3, lambda: f"mask must be N×H×W, not {tuple(mask.shape)}")
-    torch._check(
-        mask.shape[1] * mask.shape[2] < 2**31, lambda: "a map must have fewer than 2³¹ pixels"
+    of = Arguments("connected_regions")
+    of.one_of("mask", mask, (torch.bool, *INTEGERS, *FLOATS), "bool, integers or floats")
+    of.require(mask.dim() == 3, lambda: f"mask must be N×H×W, not {tuple(mask.shape)}")
+    of.require(
+        mask.shape[1] * mask.shape[2] < 2**31,
+        lambda: f"a map must have fewer than 2³¹ pixels, not {tuple(mask.shape)}",
     )
 
 
 def _reference(mask: Tensor) -> tuple[Tensor, Tensor]:
     """Every pixel takes the least label around it, then the label of that label's pixel."""
-    _check(mask)
     n, h, w = mask.shape
     marked = mask != 0
     outside = h * w + 1
@@ -59,10 +62,9 @@ def _reference(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fake(mask: Tensor) -> tuple[Tensor, Tensor]:
-    _check(mask)
     return mask.new_empty(mask.shape, dtype=torch.int32), mask.new_empty(
         mask.shape, dtype=torch.int32
     )
 
 
-_op = define("connected_regions(Tensor mask) -> (Tensor, Tensor)", _reference, _fake)
+_op = define("connected_regions(Tensor mask) -> (Tensor, Tensor)", _check, _reference, _fake)

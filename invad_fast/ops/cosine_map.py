@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from invad_fast.ops.arguments import Arguments
 from invad_fast.ops.bilinear import taps
 from invad_fast.ops.dispatch import define
 
@@ -18,7 +19,7 @@ COSINE_EPS = 1e-8
 def cosine_map(
     features: list[Tensor], reconstructions: list[Tensor], unified: bool = True
 ) -> list[Tensor]:
-    """1 − cosine over the channels, 0 where they agree and 2 where they are opposed (SPEC §2).
+    """1 − cosine over the channels, 0 where they agree and 2 where they are opposed (method.md §2).
 
     Unified: every vector is L2-normalised (eps 1e-12), every scale is resized bilinearly
     (align_corners=True) to the first one's grid, the channels are concatenated, then the cosine
@@ -40,7 +41,7 @@ def cosine_map(
         infinity makes NaN of the pixels that interpolate it. No gradient.
 
     Raises:
-        RuntimeError: where shapes disagree or a map has no pixels.
+        RuntimeError: where types, shapes or devices disagree or a map has no pixels.
     """
     return _op(list(features), list(reconstructions), unified)
 
@@ -50,36 +51,30 @@ def accumulation_dtype(tensors: list[Tensor]) -> torch.dtype:
     return functools.reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
 
 
-def check(features: list[Tensor], reconstructions: list[Tensor]) -> None:
-    """Refuses what does not fit together, in eager mode and while tracing."""
-    torch._check(
+def _check(features: list[Tensor], reconstructions: list[Tensor], unified: bool) -> None:
+    of = Arguments("cosine_map")
+    of.require(
         len(features) == len(reconstructions) > 0,
         lambda: (
-            f"{len(features)} features and {len(reconstructions)} reconstructions: as many"
-            " of both are needed, and at least one"
+            f"{len(features)} features and {len(reconstructions)} reconstructions: as many of both"
+            " are needed, and at least one"
         ),
     )
-    for f, r in zip(features, reconstructions):
-        _check_scale(f, r, features[0].shape[:1])
+    for i, (f, r) in enumerate(zip(features, reconstructions)):
+        _check_scale(of, i, f, r, features[0])
 
 
-def _check_scale(f: Tensor, r: Tensor, samples: torch.Size) -> None:
-    torch._check(
-        f.dim() == 4 and f.shape == r.shape and f.shape[:1] == samples,
-        lambda: (
-            "features and reconstructions must be N×C×H×W, alike in pairs and with one N: not "
-            f"{tuple(f.shape)} and {tuple(r.shape)}"
-        ),
+def _check_scale(of: Arguments, i: int, f: Tensor, r: Tensor, finest: Tensor) -> None:
+    of.image(f"features[{i}]", f)
+    of.size(f"features[{i}]", f, (finest.shape[0], *f.shape[1:]))
+    of.device(f"features[{i}]", f, finest)
+    of.floats(f"reconstructions[{i}]", r, f.shape, finest)
+    of.require(
+        f.shape[2] > 0 and f.shape[3] > 0, lambda: f"features[{i}] has no pixels: {tuple(f.shape)}"
     )
-    torch._check(
-        f.is_floating_point() and r.is_floating_point(),
-        lambda: f"features must be float tensors, not {f.dtype} and {r.dtype}",
-    )
-    torch._check(f.shape[2] > 0 and f.shape[3] > 0, lambda: "a feature map has no pixels")
 
 
 def _fake(features: list[Tensor], reconstructions: list[Tensor], unified: bool) -> list[Tensor]:
-    check(features, reconstructions)
     dtype = accumulation_dtype([*features, *reconstructions])
     mapped = features[:1] if unified else features
     return [f.new_empty((f.shape[0], *f.shape[2:]), dtype=dtype) for f in mapped]
@@ -88,7 +83,6 @@ def _fake(features: list[Tensor], reconstructions: list[Tensor], unified: bool) 
 def _reference(
     features: list[Tensor], reconstructions: list[Tensor], unified: bool
 ) -> list[Tensor]:
-    check(features, reconstructions)
     dtype = accumulation_dtype([*features, *reconstructions])
     pairs = [(f.to(dtype), r.to(dtype)) for f, r in zip(features, reconstructions)]
     if not unified:
@@ -170,6 +164,7 @@ def _resized_square(same: Tensor, between: Tensor, axis: int, size: int) -> Tens
 
 _op = define(
     "cosine_map(Tensor[] features, Tensor[] reconstructions, bool unified) -> Tensor[]",
+    _check,
     _reference,
     _fake,
 )

@@ -8,6 +8,7 @@ over what the key holds, and takes it off again.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator
@@ -28,9 +29,11 @@ _KEYS = {"cpu": "CPU", "cuda": "CUDA"}
 
 @dataclass
 class _Op:
+    check: Callable[..., None]
     reference: Callable
     cuda_owner: str
     composition: str | None
+    of_native: tuple[Callable, tuple[str, ...]] | None
     forced: str | None = None
     override: torch.library.Library | None = None
 
@@ -42,6 +45,7 @@ _native: set[tuple[str, str]] = set()
 
 def define(
     schema: str,
+    check: Callable[..., None],
     reference: Callable,
     fake: Callable,
     setup_context: Callable | None = None,
@@ -49,20 +53,27 @@ def define(
     *,
     cuda_owner: str = "cuda",
     composition: str | None = None,
+    of_native: tuple[Callable, tuple[str, ...]] | None = None,
 ) -> Callable:
     """Declares an op and returns it.
 
     Args:
         schema: as in ``torch.library``: "name(Tensor x, …) -> Tensor". An op that computes another
             op's gradient is called ``<op>_backward`` and lives in its file, in every room.
+        check: refuses arguments, in the words of ``ops/arguments.py``. It is run before the
+            reference, the fake and a Triton kernel: none of them looks again. Native code has the
+            same in ``csrc/<op>.h``.
         reference: the plain-PyTorch implementation, right on every device. Its output may not
             alias an input, and has the strides that ``fake`` promises.
-        fake: checks shapes and returns empty outputs.
+        fake: returns empty outputs.
         setup_context, backward: for autograd; both or neither.
         cuda_owner: "cuda" or "triton", whichever measured faster: it runs where both are there.
         composition: for an op whose reference already runs on other ops with native code: which.
+        of_native: an implementation for the CPU that is made of other ops, and these: it runs where
+            all of them have native code.
     """
     name = schema.split("(")[0]
+    reference, fake = _after(check, reference), _after(check, fake)
     _library.define(schema)
     _library.impl(name, reference, "CompositeExplicitAutograd")
     qualified = f"{NAMESPACE}::{name}"
@@ -71,8 +82,17 @@ def define(
         torch.library.register_autograd(
             qualified, backward, setup_context=setup_context, lib=_library
         )
-    _ops[name] = _Op(reference, cuda_owner, composition)
+    _ops[name] = _Op(check, reference, cuda_owner, composition, of_native)
     return getattr(getattr(torch.ops, NAMESPACE), name).default
+
+
+def _after(check: Callable[..., None], function: Callable) -> Callable:
+    @functools.wraps(function)
+    def run(*arguments):
+        check(*arguments)
+        return function(*arguments)
+
+    return run
 
 
 def ops() -> tuple[str, ...]:
@@ -135,6 +155,10 @@ def start() -> None:
         for name, key in _KEYS.items():
             if torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::{op}", key):
                 _native.add((op, name))
+    for op, entry in _ops.items():
+        if entry.of_native and all((each, "cpu") in _native for each in entry.of_native[1]):
+            _library.impl(op, _after(entry.check, entry.of_native[0]), "CPU")
+            _native.add((op, "cpu"))
         _force(op, None)
     if forced:
         for op in _having(forced, None):
@@ -203,7 +227,8 @@ def _triton_owns(op: str) -> bool:
 
 
 def _triton(op: str) -> Callable:
-    kernel, reference = getattr(importlib.import_module(_module_of(op)), op), _ops[op].reference
+    check, reference = _ops[op].check, _ops[op].reference
+    kernel = _after(check, getattr(importlib.import_module(_module_of(op)), op))
 
     def run(x: torch.Tensor | list[torch.Tensor], *arguments):
         # the kernels sum in float32, which would not do for float64

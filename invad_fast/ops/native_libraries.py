@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "lib"
 LIBRARIES = ("cpu", "cuda")
 
 _failures: dict[str, str] = {}
+_cpu_capability: str | None = None
 
 
 def path_of(name: str) -> Path:
@@ -21,6 +21,7 @@ def path_of(name: str) -> Path:
 
 def load() -> None:
     """Loads each library; loading one twice does nothing."""
+    global _cpu_capability
     for name in LIBRARIES:
         try:
             if not path_of(name).is_file():
@@ -30,6 +31,7 @@ def load() -> None:
             _failures.pop(name, None)
         except OSError as error:
             _failures[name] = str(error).splitlines()[0]
+    _cpu_capability = None if failure("cpu") else _capability_of_library()
 
 
 def refuse(reason: str) -> None:
@@ -42,11 +44,12 @@ def failure(name: str) -> str | None:
     return _failures.get(name)
 
 
-@functools.cache
 def cpu_capability() -> str | None:
     """What the CPU ops run with: "AVX-512 with BF16", "AVX-512", "AVX2" or "plain"."""
-    if failure("cpu"):
-        return None
+    return _cpu_capability  # asked for once: torch.compile cannot look into the library
+
+
+def _capability_of_library() -> str:
     function = ctypes.CDLL(str(path_of("cpu"))).invad_fast_cpu_capability
     function.restype = ctypes.c_char_p
     return function().decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from invad_fast.ops.arguments import Arguments
 from invad_fast.ops.dispatch import define
 
 # A pixel's weight is rounded to units of 2⁻³⁸: integers add up the same in any order.
@@ -29,24 +30,27 @@ def score_histogram(scores: Tensor, areas: Tensor, boundaries: Tensor) -> tuple[
         ones, each rounded to 2⁻³⁸)
 
     Raises:
-        RuntimeError: where shapes or types disagree. Whether the boundaries rise is not checked.
+        RuntimeError: where types, shapes or devices disagree. Whether the boundaries rise is not
+            checked.
     """
     return _op(scores, areas, boundaries)
 
 
 def _check(scores: Tensor, areas: Tensor, boundaries: Tensor) -> None:
-    torch._check(scores.is_floating_point(), lambda: f"scores must be float, not {scores.dtype}")
-    torch._check(areas.shape == scores.shape, lambda: "areas must have the shape of scores")
-    torch._check(areas.dtype == torch.int32, lambda: f"areas must be int32, not {areas.dtype}")
-    torch._check(
-        boundaries.dim() == 1 and boundaries.dtype == torch.float32,
-        lambda: "boundaries must be one row of float32",
+    of = Arguments("score_histogram")
+    of.is_float("scores", scores)
+    of.type("areas", areas, torch.int32)
+    of.size("areas", areas, scores.shape)
+    of.device("areas", areas, scores)
+    of.type("boundaries", boundaries, torch.float32)
+    of.require(
+        boundaries.dim() == 1, lambda: f"boundaries must be one row, not {tuple(boundaries.shape)}"
     )
+    of.device("boundaries", boundaries, scores)
 
 
 def _reference(scores: Tensor, areas: Tensor, boundaries: Tensor) -> tuple[Tensor, Tensor]:
-    _check(scores, areas, boundaries)
-    bins = torch.searchsorted(boundaries, scores.float().reshape(-1))
+    bins = torch.searchsorted(boundaries.contiguous(), scores.float().flatten().contiguous())
     own = areas.reshape(-1).long()
     anomalous = own > 0
     weights = torch.where(anomalous, (UNIT + own // 2) // own.clamp(min=1), 0)
@@ -57,7 +61,6 @@ def _reference(scores: Tensor, areas: Tensor, boundaries: Tensor) -> tuple[Tenso
 
 
 def _fake(scores: Tensor, areas: Tensor, boundaries: Tensor) -> tuple[Tensor, Tensor]:
-    _check(scores, areas, boundaries)
     bins = boundaries.shape[0] + 1
     return (
         scores.new_empty((2, bins), dtype=torch.int64),
@@ -67,6 +70,7 @@ def _fake(scores: Tensor, areas: Tensor, boundaries: Tensor) -> tuple[Tensor, Te
 
 _op = define(
     "score_histogram(Tensor scores, Tensor areas, Tensor boundaries) -> (Tensor, Tensor)",
+    _check,
     _reference,
     _fake,
 )

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from invad_fast.ops.arguments import FLOAT_MAX, Arguments
 from invad_fast.ops.dispatch import define
-from invad_fast.ops.layout import accumulation_dtype, check_image, empty_like
+from invad_fast.ops.memory_format import accumulation_dtype, empty_like
 from invad_fast.ops.normalize_modulate import op as normalize_modulate
 from invad_fast.ops.normalize_modulate import op_backward as normalize_modulate_backward
 
@@ -15,7 +16,7 @@ from invad_fast.ops.normalize_modulate import op_backward as normalize_modulate_
 def style_modulation(
     x: Tensor, style: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
 ) -> Tensor:
-    """y = x̂·γ + β with (γ, β) = conv3×3(style) and x̂ = (x − mean)/√(var + eps) (SPEC §1).
+    """y = x̂·γ + β with (γ, β) = conv3×3(style) and x̂ = (x − mean)/√(var + eps) (method.md §1).
 
     Steps 1 and 2 of the Space-aware Style Modulation in one (paper §3.3). The reference is a
     convolution and :func:`normalize_modulate`; a fused kernel computes γ and β as it needs them.
@@ -26,32 +27,33 @@ def style_modulation(
         style: N×S×H×W, the latent style; taken to x's dtype where it has another.
         weight: 2C×S×3×3, γ's filters first, scaled (no equalised factor is applied here).
         bias: 2C.
-        eps: added to the variance.
+        eps: added to the variance; not negative.
 
     Returns:
         Shaped and laid out like x.
 
     Raises:
-        RuntimeError: where the shapes disagree.
+        RuntimeError: where types, shapes or devices disagree, or eps is no such number.
     """
     return _op(x, style, weight, bias, eps)[0]
 
 
-def _check(x: Tensor, style: Tensor, weight: Tensor, bias: Tensor) -> None:
-    check_image(x)
-    n, c, h, w = x.shape
-    torch._check(
-        style.dim() == 4 and style.shape[0] == n and style.shape[2:] == x.shape[2:],
-        lambda: f"style must be N×S×H×W for x {tuple(x.shape)}, not {tuple(style.shape)}",
-    )
-    torch._check(
-        tuple(weight.shape) == (2 * c, style.shape[1], 3, 3),
-        lambda: f"weight must be {2 * c}×{style.shape[1]}×3×3, not {tuple(weight.shape)}",
-    )
-    torch._check(
-        tuple(bias.shape) == (2 * c,),
-        lambda: f"bias must have {2 * c} entries, not {tuple(bias.shape)}",
-    )
+def _check(x: Tensor, style: Tensor, weight: Tensor, bias: Tensor, eps: float) -> None:
+    of = Arguments("style_modulation")
+    of.image("x", x)
+    _check_convolution(of, x, style, weight, bias)
+    of.number("eps", eps, 0, FLOAT_MAX)
+
+
+def _check_convolution(
+    of: Arguments, x: Tensor, style: Tensor, weight: Tensor, bias: Tensor
+) -> None:
+    of.image("style", style)
+    (n, c, h, w), width = x.shape, style.shape[1]
+    of.require(width > 0, lambda: "style has no channels")
+    of.floats("style", style, (n, width, h, w), x)
+    of.floats("weight", weight, (2 * c, width, 3, 3), x)
+    of.floats("bias", bias, (2 * c,), x)
 
 
 def _gamma_beta(x: Tensor, style: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -62,14 +64,12 @@ def _reference(
     x: Tensor, style: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, and mean and 1/√(var + eps) of each sample for the backward."""
-    _check(x, style, weight, bias)
     return normalize_modulate(x, _gamma_beta(x, style, weight, bias), eps)
 
 
 def _fake(
     x: Tensor, style: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _check(x, style, weight, bias)
     mean = x.new_empty(x.shape[0], dtype=accumulation_dtype(x))
     return empty_like(x), mean, torch.empty_like(mean)
 
@@ -93,6 +93,23 @@ def _backward(ctx, grad: Tensor, *_) -> tuple[Tensor | None, ...]:
     given = zip(needed, grads, (style, weight, bias))
     own = [g.to(of.dtype) if wanted else None for wanted, g, of in given]
     return grad_x, *own, None
+
+
+def _check_backward(
+    grad: Tensor,
+    x: Tensor,
+    style: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+) -> None:
+    of = Arguments("style_modulation_backward")
+    of.image("x", x)
+    of.floats("grad", grad, x.shape, x)
+    _check_convolution(of, x, style, weight, bias)
+    of.statistics("mean", mean, x)
+    of.statistics("rstd", rstd, x)
 
 
 def _reference_backward(
@@ -126,6 +143,7 @@ def _fake_backward(grad: Tensor, x: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]
 _op = define(
     "style_modulation(Tensor x, Tensor style, Tensor weight, Tensor bias, float eps)"
     " -> (Tensor, Tensor, Tensor)",
+    _check,
     _reference,
     _fake,
     _setup_context,
@@ -135,6 +153,7 @@ _op = define(
 op_backward = define(
     "style_modulation_backward(Tensor grad, Tensor x, Tensor style, Tensor weight, Tensor bias,"
     " Tensor mean, Tensor rstd) -> (Tensor, Tensor)",
+    _check_backward,
     _reference_backward,
     _fake_backward,
     composition="it runs as a convolution and normalize_modulate_backward",

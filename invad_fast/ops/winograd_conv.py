@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from invad_fast.ops.bias_leaky_relu import check_bias
+from invad_fast.ops.arguments import FLOAT_MAX, Arguments
 from invad_fast.ops.dispatch import define
-from invad_fast.ops.layout import check_image
 
 TILE, PATCH, PANEL, LANES = 4, 6, 64, 16
 
@@ -54,14 +53,14 @@ def winograd_conv(
         x: N×I×H×W, float32 or bfloat16, I a multiple of 16.
         weight: as :func:`winograd_weight` makes it, float32, or bfloat16 where x is.
         bias: O, float32.
-        plus: N×O×H×W, or None.
-        slope: of negative values: 0 is a ReLU, 1 no activation.
+        plus: N×O×H×W of x's dtype, or None.
+        slope: of negative values: 0 is a ReLU, 1 no activation; a finite float32.
 
     Returns:
         N×O×H×W, channels last.
 
     Raises:
-        RuntimeError: where shapes or types disagree.
+        RuntimeError: where types, shapes or devices disagree.
     """
     return _op(x, weight, bias, plus, slope)
 
@@ -113,31 +112,40 @@ def _unpaired(weight: Tensor) -> Tensor:
     return weight.transpose(1, 2).flatten(2)
 
 
-def _check(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None) -> torch.Size:
-    """The output's shape."""
-    check_image(x)
-    torch._check(
-        x.dtype in (torch.float32, torch.bfloat16), lambda: "x must be float32 or bfloat16"
+def _check(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None, slope: float) -> None:
+    of = Arguments("winograd_conv")
+    of.image("x", x)
+    of.require(
+        x.dtype in (torch.float32, torch.bfloat16),
+        lambda: f"x must be float32 or bfloat16, not {x.dtype}",
     )
-    torch._check(
-        weight.dtype in (torch.float32, x.dtype) and bias.dtype == torch.float32,
-        lambda: "weight must be float32 or, like x, bfloat16; bias must be float32",
+    of.one_of("weight", weight, (torch.float32, x.dtype), "float32 or, like x, bfloat16")
+    _check_lanes(of, x)
+    of.require(
+        weight.dim() == 4, lambda: f"weight must be winograd_weight's, not {tuple(weight.shape)}"
     )
     paired = 1 if weight.dtype == torch.float32 else 2
-    torch._check(
-        weight.dim() == 4
-        and weight.shape[0] == PATCH**2
-        and tuple(weight.shape[2:]) == (x.shape[1] // paired, paired * PANEL)
-        and x.shape[1] % LANES == 0,
-        lambda: (
-            f"weight must be winograd_weight's for the channels of x {tuple(x.shape)}, "
-            "a multiple of 16"
-        ),
+    panels = weight.shape[1]
+    of.size("weight", weight, (PATCH**2, panels, x.shape[1] // paired, paired * PANEL))
+    of.device("weight", weight, x)
+    of.type("bias", bias, torch.float32)
+    of.floats("bias", bias, (panels * PANEL,), x)
+    if plus is not None:
+        of.type("plus", plus, x.dtype)
+        of.floats("plus", plus, _size(x, weight), x)
+    of.number("slope", slope, -FLOAT_MAX, FLOAT_MAX)
+
+
+def _check_lanes(of: Arguments, x: Tensor) -> None:
+    of.require(
+        x.shape[1] > 0 and x.shape[1] % LANES == 0,
+        lambda: f"x must have a multiple of {LANES} channels, not {tuple(x.shape)}",
     )
-    shape = torch.Size((x.shape[0], weight.shape[1] * PANEL, *x.shape[2:]))
-    check_bias(x.new_empty(shape, device="meta"), bias)
-    torch._check(plus is None or plus.shape == shape, lambda: f"plus must be {tuple(shape)}")
-    return shape
+
+
+def _size(x: Tensor, weight: Tensor) -> torch.Size:
+    """The output's."""
+    return torch.Size((x.shape[0], weight.shape[1] * PANEL, *x.shape[2:]))
 
 
 def _reference(
@@ -170,12 +178,14 @@ def _patches(x: Tensor) -> Tensor:
 
 
 def _fake(x: Tensor, weight: Tensor, bias: Tensor, plus: Tensor | None, slope: float) -> Tensor:
-    shape = _check(x, weight, bias, plus)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return torch.empty(
+        _size(x, weight), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+    )
 
 
 _op = define(
     "winograd_conv(Tensor x, Tensor weight, Tensor bias, Tensor? plus, float slope) -> Tensor",
+    _check,
     _reference,
     _fake,
 )
@@ -189,9 +199,25 @@ def winograd_conv_backward(x: Tensor, grad: Tensor) -> Tensor:
         grad: by the convolution's result, N×O×H×W, float32, O a multiple of 64.
 
     Raises:
-        RuntimeError: where shapes or types disagree.
+        RuntimeError: where types, shapes or devices disagree.
     """
     return _backward_op(x, grad)
+
+
+def _check_backward(x: Tensor, grad: Tensor) -> None:
+    of = Arguments("winograd_conv_backward")
+    of.image("x", x)
+    of.type("x", x, torch.float32)
+    of.image("grad", grad)
+    of.type("grad", grad, torch.float32)
+    _check_lanes(of, x)
+    out_channels = grad.shape[1]
+    of.require(
+        out_channels % PANEL == 0,
+        lambda: f"grad must have a multiple of {PANEL} channels, not {tuple(grad.shape)}",
+    )
+    of.size("grad", grad, (x.shape[0], out_channels, *x.shape[2:]))
+    of.device("grad", grad, x)
 
 
 def _reference_backward(x: Tensor, grad: Tensor) -> Tensor:
@@ -208,23 +234,12 @@ def _reference_backward(x: Tensor, grad: Tensor) -> Tensor:
 
 
 def _fake_backward(x: Tensor, grad: Tensor) -> Tensor:
-    check_image(x)
-    torch._check(
-        grad.dim() == 4
-        and (grad.shape[0], *grad.shape[2:]) == (x.shape[0], *x.shape[2:])
-        and x.shape[1] % LANES == 0
-        and grad.shape[1] % PANEL == 0
-        and x.dtype == grad.dtype == torch.float32,
-        lambda: (
-            f"x {tuple(x.shape)} and grad {tuple(grad.shape)} must be float32, N×I×H×W and "
-            "N×O×H×W, I a multiple of 16 and O of 64"
-        ),
-    )
     return x.new_empty(PATCH**2, grad.shape[1] // PANEL, x.shape[1], PANEL)
 
 
 _backward_op = define(
     "winograd_conv_backward(Tensor x, Tensor grad) -> Tensor",
+    _check_backward,
     _reference_backward,
     _fake_backward,
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def layout_of(x: Tensor) -> torch.memory_format:
+def memory_format_of(x: Tensor) -> torch.memory_format:
     """Channels last where the channels of one pixel are neighbours, else contiguous.
 
     An input that is not dense in its layout is copied into it; outputs are always dense in it.
@@ -27,11 +27,13 @@ def empty_like(x: Tensor, shape: tuple[int, ...] | torch.Size | None = None) -> 
         x.shape if shape is None else shape,
         dtype=x.dtype,
         device=x.device,
-        memory_format=layout_of(x),
+        memory_format=memory_format_of(x),
     )
 
 
-def in_layout(x: Tensor, layout: torch.memory_format, dtype: torch.dtype | None = None) -> Tensor:
+def in_memory_format(
+    x: Tensor, layout: torch.memory_format, dtype: torch.dtype | None = None
+) -> Tensor:
     """x itself where it is dense in ``layout`` and of ``dtype`` (any, where None), else a copy."""
     return x.to(dtype or x.dtype).contiguous(memory_format=layout)
 
@@ -39,9 +41,3 @@ def in_layout(x: Tensor, layout: torch.memory_format, dtype: torch.dtype | None 
 def accumulation_dtype(x: Tensor) -> torch.dtype:
     """What statistics and sums over x are kept in: float32, and float64 for float64."""
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def check_image(x: Tensor) -> None:
-    """Refuses what is not a batch of images or features, in eager mode and while tracing."""
-    torch._check(x.dim() == 4, lambda: f"x must be N×C×H×W, not {tuple(x.shape)}")
-    torch._check(x.is_floating_point(), lambda: f"x must be a float tensor, not {x.dtype}")
