@@ -1,4 +1,4 @@
-"""The straightforward evaluation of SPEC §3, a threshold at a time, and maps to evaluate."""
+"""The straightforward evaluation of method.md §3, a threshold at a time, and maps to evaluate."""
 
 import numpy as np
 from scipy import ndimage

@@ -14,7 +14,7 @@ from timing import DEVICE, Rounds, timed
 
 from invad_fast.metrics import AnomalyMetrics, evaluate
 from invad_fast.metrics.engines import borrow
-from invad_fast.metrics.native_scores import native_module
+from invad_fast.metrics.engines.native_scores import native_module
 
 pytestmark = pytest.mark.skipif(native_module() is None, reason="invad_fast._scores was not built")
 

@@ -8,12 +8,12 @@
 #include <random>
 #include <vector>
 
-#include "cell_scores.h"
 #include "connected_regions.h"
 #include "exact_scores.h"
-#include "float_key.h"
 #include "histogram.h"
+#include "keys.h"
 #include "pooling.h"
+#include "streaming/cell_scores.h"
 
 using namespace invad::scores;
 

@@ -9,7 +9,10 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from invad_fast import InputError
+from invad_fast.benchmark.published import published_figures
 from invad_fast.metrics import FIGURES, evaluate
+from invad_fast.metrics.bounds import Bounds
+from invad_fast.metrics.figures import complete
 
 THEIR_NAMES = {
     "image_auroc": "mAUROC_sp_max",
@@ -36,6 +39,16 @@ def test_golden_figures(name: str, pooling: int | None, shared: Path) -> None:
     figures = evaluate(data["maps"][own], data["masks"][own], pooling=pooling)
     for ours, theirs in THEIR_NAMES.items():
         assert figures[ours] == pytest.approx(expected[theirs], abs=1e-6), ours
+
+
+@pytest.mark.parametrize("method", ["invad", "invad-lite"])
+@pytest.mark.parametrize("data_set", ["mvtec_ad", "visa", "coco_ad"])
+def test_mad_is_the_papers(data_set: str, method: str) -> None:
+    """Of the paper's own figures, which are rounded to a tenth of a percent."""
+    published = published_figures(data_set, method)
+    assert published is not None
+    found = complete({name: Bounds(value, value) for name, value in published.items()})
+    assert found["mad"].value == pytest.approx(published["mad"], abs=1e-3)
 
 
 @pytest.fixture(params=[3, 1000])

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from invad_fast.metrics import AnomalyMetrics, engines
-from invad_fast.metrics.cell_scores import RankedCells
+from invad_fast.metrics.engines.native_scores import native_module
 from invad_fast.metrics.figures import pixel_figures
 from invad_fast.metrics.float_keys import keys_of, scores_of
-from invad_fast.metrics.native_scores import native_module
 from invad_fast.metrics.region_overlap import overlap_thresholds
+from invad_fast.metrics.streaming.ranked_cells import RankedCells
 
 pytestmark = pytest.mark.skipif(
     native_module() is None, reason="NumPy's engine makes the same cells, in minutes"

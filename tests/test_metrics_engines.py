@@ -13,12 +13,11 @@ from invad_fast.metrics import (
     engines,
     evaluate,
     image_scores,
-    tensor_scores,
 )
-from invad_fast.metrics.image_scores import _pooled
-from invad_fast.metrics.native_scores import NativeHeldScores, native_module
-from invad_fast.metrics.numpy_scores import NumpyScores
-from invad_fast.metrics.tensor_scores import BorrowedTensors
+from invad_fast.metrics.engines import tensor_scores
+from invad_fast.metrics.engines.native_scores import NativeHeldScores, native_module
+from invad_fast.metrics.engines.numpy_scores import NumpyScores, pooled_maximum
+from invad_fast.metrics.engines.tensor_scores import BorrowedTensors
 
 needs_native = pytest.mark.skipif(
     native_module() is None, reason="invad_fast._scores was not built: no compiler, or no pybind11"
@@ -113,17 +112,25 @@ def test_batches_and_processes_add_up(engine, protocol, pooling, monkeypatch) ->
 
 @needs_native
 def test_pooled_maxima() -> None:
-    """The native averages against NumPy's, for windows of every width that fits."""
+    """The averages of all engines, for windows of every width that fits."""
     rng = np.random.default_rng(0)
     for scale in (1e-38, 1.0, 1e30):
         maps = (rng.standard_normal((3, 11, 14)) * scale).astype(np.float32)
         for window in range(1, 12):
-            expected = [_pooled(scores, window).max() for scores in maps]
-            found = image_scores(maps, window)
-            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13 * scale)
-    assert image_scores(maps[:, ::2], 3) == pytest.approx(image_scores(maps[:, ::2].copy(), 3))
-    for window in (0, 12):
-        with pytest.raises(InputError, match="does not fit"):
+            found = native_module().pooled_maxima(maps, window, 2)
+            tolerance = {"rtol": 1e-12, "atol": 1e-13 * scale}
+            np.testing.assert_allclose(
+                found, [pooled_maximum(own, window) for own in maps], **tolerance
+            )
+            there = tensor_scores.pooled_maxima(torch.from_numpy(maps), window)
+            np.testing.assert_allclose(there.numpy(), found, **tolerance)
+            scores = image_scores(maps, window)
+            np.testing.assert_array_equal(scores, found.astype(np.float32), strict=True)
+    np.testing.assert_array_equal(
+        image_scores(maps[:, ::2], 3), image_scores(maps[:, ::2].copy(), 3)
+    )
+    for window, message in ((0, "is no window"), (12, "does not fit")):
+        with pytest.raises(InputError, match=message):
             image_scores(maps, window)
 
 

@@ -6,7 +6,7 @@ import torch
 from op_cases import available, placed
 from scipy import ndimage
 
-from invad_fast.metrics.native_scores import native_module
+from invad_fast.metrics.engines.native_scores import native_module
 from invad_fast.ops import connected_regions, score_histogram, use_implementation
 
 RNG = np.random.default_rng(0)

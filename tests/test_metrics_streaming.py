@@ -8,11 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invad_fast.metrics import FIGURES, AnomalyMetrics, anomaly_metrics, engines, evaluate
-from invad_fast.metrics.cell_scores import RankedCells
+from invad_fast.metrics import (
+    FIGURES,
+    AnomalyMetrics,
+    anomaly_metrics,
+    engines,
+    evaluate,
+    image_scores,
+)
 from invad_fast.metrics.figures import pixel_figures
 from invad_fast.metrics.float_keys import keys_of, scores_of
-from invad_fast.metrics.numpy_cells import NumpyCells
+from invad_fast.metrics.streaming.numpy_cells import NumpyCells
+from invad_fast.metrics.streaming.ranked_cells import RankedCells
 
 RNG = np.random.default_rng(0)
 SHAPE = (6, 60, 50)
@@ -83,6 +90,29 @@ def test_bounds_hold(name, make_masks, protocol, capacity, monkeypatch) -> None:
             assert abs(figures[key] - exact[key]) <= errors[key] + 1e-12, key
     if len(np.unique(maps)) <= capacity:
         assert max(e for e in errors.values() if not math.isnan(e)) < 1e-6
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+@pytest.mark.parametrize("pooling", [1, 2, 7, 16])
+def test_pooled_scores_that_tie(pooling: int, levels: int) -> None:
+    """As exact as without pooling: the same window ties wherever in its map it lies."""
+    rng = np.random.default_rng(levels)
+    masks = np.zeros((60, 24, 24), bool)
+    masks[::3, 5:9, 5:9] = True
+    maps = np.zeros(masks.shape, np.float32)
+    for own in maps:
+        y, x = rng.integers(0, 24 - 7, 2)
+        own[y : y + 7, x : x + 7] = np.float32(0.1) * rng.integers(1, levels + 1)
+    assert len(np.unique(image_scores(maps, pooling))) <= levels
+    streaming, exact = (AnomalyMetrics(mode, pooling=pooling) for mode in ("streaming", "exact"))
+    for i in range(0, 60, 8):
+        for metrics in (streaming, exact):
+            metrics.update(maps[i : i + 8], masks[i : i + 8])
+    expected = evaluate(maps, masks, pooling=pooling)
+    for key in ("image_auroc", "image_ap", "image_f1_max"):
+        assert streaming.errors()[key] == 0
+        assert streaming.compute()[key] == pytest.approx(exact.compute()[key], abs=1e-12)
+        assert exact.compute()[key] == pytest.approx(expected[key], abs=0)
 
 
 @pytest.mark.parametrize("capacity", [2, 50, 4000, 1 << 18])

@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import emulated_cuda
-import layouts
 import numpy as np
 import pytest
+import sample_sets
 import torch
 from test_metrics_engines import random_maps
 
 from invad_fast import InputError, InvAD, InvADConfig
-from invad_fast.evaluate import evaluate_model
-from invad_fast.metrics import AnomalyMetrics, engines, evaluate, image_scores, tensor_scores
-from invad_fast.metrics.tensor_scores import BorrowedTensors, HeldTensors
+from invad_fast.evaluation.evaluate import evaluate_model
+from invad_fast.metrics import AnomalyMetrics, engines, evaluate, image_scores
+from invad_fast.metrics.engines import tensor_scores
+from invad_fast.metrics.engines.tensor_scores import BorrowedTensors, HeldTensors
 
 
 @pytest.fixture(params=["cpu", *["cuda"] * torch.cuda.is_available()])
@@ -126,7 +127,7 @@ def test_what_is_refused(there: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*random weights")
 def test_evaluation_leaves_its_maps_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same figures and scores, batch by batch, and no copy of all pixels in between."""
-    root = layouts.mvtec(tmp_path)
+    root = sample_sets.mvtec(tmp_path)
     torch.manual_seed(0)
     model = InvAD(InvADConfig(encoder="resnet10t", blocks=(1, 1, 1), input_size=32), None)
     options = {"batch_size": 2, "workers": 0, "show_progress": False, "device": "cpu"}

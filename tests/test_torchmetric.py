@@ -8,14 +8,15 @@ import pytest
 import torch
 from process_pair import run_pair
 
+from invad_fast import InputError
 from invad_fast.metrics import FIGURES, AnomalyMetrics, evaluate
 
 torchmetrics = pytest.importorskip("torchmetrics")
 
 from torchmetric_processes import images  # noqa: E402  # needs torchmetrics
 
+from invad_fast.integrations.torchmetrics import AnomalyTorchMetric  # noqa: E402
 from invad_fast.metrics.anomaly_metrics import CELLS  # noqa: E402
-from invad_fast.metrics.torchmetric import AnomalyMetric  # noqa: E402
 
 FEW = 1000
 
@@ -64,10 +65,10 @@ def test_two_processes_with_full_cells_have_figures_within_their_bounds(two: lis
 
 def test_copies_and_files() -> None:
     maps, masks = images()
-    metric = AnomalyMetric("exact")
+    metric = AnomalyTorchMetric("exact")
     metric.update(maps[:4], masks[:4])
     metric.persistent(True)
-    restored = AnomalyMetric("exact")
+    restored = AnomalyTorchMetric("exact")
     restored.load_state_dict(metric.state_dict())
     copies = [pickle.loads(pickle.dumps(metric)), copy.deepcopy(metric), metric.clone(), restored]
     expected = evaluate(maps, masks, "exact")
@@ -83,7 +84,7 @@ def test_collections_and_labels() -> None:
     maps, masks = images()
     labels = masks.any((1, 2))
     both = torchmetrics.MetricCollection(
-        {"paper": AnomalyMetric(), "exact": AnomalyMetric("exact")}
+        {"paper": AnomalyTorchMetric(), "exact": AnomalyTorchMetric("exact")}
     )
     for i in range(len(maps)):
         both.update(maps[i : i + 1], masks[i : i + 1])
@@ -91,10 +92,44 @@ def test_collections_and_labels() -> None:
     for protocol in ("paper", "exact"):
         got = values(computed, f"{protocol}_")
         assert got == pytest.approx(evaluate(maps, masks, protocol), abs=1e-6)
-    metric = AnomalyMetric()
+    metric = AnomalyTorchMetric()
     metric(maps, labels=labels)
     alone = AnomalyMetrics("streaming")
     alone.update(maps, labels=labels)
     computed = metric.compute()
     assert values(computed) == pytest.approx(alone.compute(), abs=1e-6, nan_ok=True)
     assert np.isnan(computed["aupro"].item()) and computed["image_auroc_error"] == 0
+
+
+def test_what_is_wrong_is_one_input_error() -> None:
+    """Options when it is made; batches; a state that another metric saved, or nobody."""
+    maps, masks = images()
+    for options in ({"protocol": "papr"}, {"pooling": "3"}, {"pooling": 0}, {"protocol": None}):
+        with pytest.raises(InputError):
+            AnomalyTorchMetric(**options)
+    metric = AnomalyTorchMetric()
+    metric.update(maps, masks)
+    before = values(metric.compute())
+    for given in (
+        (maps[0], masks[0]),
+        (maps.to_sparse(), masks),
+        (maps.log() * 0 / 0, masks),
+        (maps, masks, ["good"] * len(maps)),
+        (maps, None),
+    ):
+        with pytest.raises(InputError):
+            metric.update(*given)
+    assert values(metric.compute()) == before
+    for name in ("pixels", "images"):
+        good = getattr(metric, name)
+        for row, column, value in ((0, 0, -1), (0, 0, 1 << 40), (0, 1, -1), (2, 0, -1), (2, 1, -1)):
+            wrong = good.clone()
+            wrong[row, column] = value
+            setattr(metric, name, wrong)
+            with pytest.raises(InputError):
+                metric.update(maps, masks)
+        for wrong in (good.float(), good[:, :3], good[0], good[:1]):
+            setattr(metric, name, wrong)
+            with pytest.raises(InputError):
+                metric.update(maps, masks)
+        setattr(metric, name, good)

@@ -11,8 +11,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from invad_fast.metrics import anomaly_metrics, torchmetric
-from invad_fast.metrics.torchmetric import AnomalyMetric
+from invad_fast.integrations import torchmetrics
+from invad_fast.integrations.torchmetrics import AnomalyTorchMetric
+from invad_fast.metrics import anomaly_metrics
 
 
 def images() -> tuple[Tensor, Tensor]:
@@ -29,8 +30,8 @@ def figures_of(rank: int) -> dict[str, dict[str, Tensor]]:
     found = {}
     # An uneven share each, and the last batch by forward().
     shares = [torch.tensor([8, 0]), torch.tensor([3, 10, 4])], [torch.tensor([9, 2, 1, 7, 6, 5])]
-    metric = AnomalyMetric()
-    both = MetricCollection({"paper": AnomalyMetric(), "exact": AnomalyMetric("exact")})
+    metric = AnomalyTorchMetric()
+    both = MetricCollection({"paper": AnomalyTorchMetric(), "exact": AnomalyTorchMetric("exact")})
     for batch in shares[rank]:
         found["batch"] = metric(maps[batch], masks[batch])
         both.update(maps[batch], masks[batch])
@@ -49,7 +50,7 @@ def main(out: Path, *all_cells: str) -> None:
     dist.init_process_group("gloo")
     results = {}
     for cells in map(int, all_cells):
-        for module in (anomaly_metrics, torchmetric):
+        for module in (anomaly_metrics, torchmetrics):
             module.CELLS = cells
         results[cells] = figures_of(dist.get_rank())
     torch.save(results, out / f"{dist.get_rank()}.pt")

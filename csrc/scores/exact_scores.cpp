@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "float_key.h"
+#include "keys.h"
 #include "scatter.h"
 
 namespace invad::scores {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "float_key.h"
+#include "keys.h"
 #include "region_unit.h"
 
 namespace invad::scores {

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "float_key.h"
+#include "keys.h"
 
 namespace invad::scores {
 namespace {

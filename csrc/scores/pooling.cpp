@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "keys.h"
 #include "threads.h"
-#include "wide.h"
 
 namespace invad::scores {
 namespace {

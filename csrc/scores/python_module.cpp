@@ -9,11 +9,11 @@
 #include <optional>
 #include <stdexcept>
 
-#include "cell_scores.h"
 #include "connected_regions.h"
 #include "exact_scores.h"
-#include "float_key.h"
+#include "keys.h"
 #include "pooling.h"
+#include "streaming/cell_scores.h"
 
 namespace py = pybind11;
 using namespace py::literals;

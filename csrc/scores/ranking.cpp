@@ -5,9 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
-#include "float_key.h"
+#include "keys.h"
 #include "threads.h"
-#include "wide.h"
 
 namespace invad::scores {
 namespace {

@@ -31,7 +31,7 @@ struct Ranking {
   double auroc_wins = 0;     // of anomalous x normal pairs: 1, half where they tie
   double precision_sum = 0;  // over anomalous pixels: AP x anomalous
   double best_f1 = -1;
-  uint32_t best_f1_key = 0;           // reached by calling this key, and all above it, anomalous
+  uint32_t best_f1_key = 0;           // the least that is called anomalous there
   double overlap_area = 0;            // mean per-region overlap over false positives 0 .. limit
   std::vector<Counts> above;          // of each boundary: pixels with a greater key
   std::vector<uint32_t> normal_keys;  // of each wanted rank: see Question

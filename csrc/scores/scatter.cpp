@@ -9,9 +9,7 @@
 #include <emmintrin.h>
 #endif
 
-#include "float_key.h"
-#include "held_keys.h"
-#include "key_blocks.h"
+#include "keys.h"
 #include "threads.h"
 
 namespace invad::scores {

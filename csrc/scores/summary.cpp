@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "float_key.h"
+#include "keys.h"
 
 namespace invad::scores {
 

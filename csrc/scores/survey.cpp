@@ -4,8 +4,7 @@
 #include <algorithm>
 
 #include "connected_regions.h"
-#include "float_key.h"
-#include "key_blocks.h"
+#include "keys.h"
 #include "threads.h"
 
 namespace invad::scores {

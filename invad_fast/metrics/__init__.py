@@ -1,4 +1,4 @@
-"""The figures of SPEC §3: threshold-free, at fixed thresholds, and by region."""
+"""The figures of method.md §3: threshold-free, at fixed thresholds, and by region."""
 
 from invad_fast.metrics.anomaly_metrics import AnomalyMetrics
 from invad_fast.metrics.evaluate import evaluate

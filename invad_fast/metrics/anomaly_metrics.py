@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike
 
 from invad_fast.errors import InputError
 from invad_fast.metrics.bounds import Bounds
-from invad_fast.metrics.cell_scores import RankedCells
 from invad_fast.metrics.engines import cells, device_of, hold
-from invad_fast.metrics.evaluate import check_protocol
-from invad_fast.metrics.figures import complete, pixel_figures
-from invad_fast.metrics.image_scores import HeldImageScores, StreamedImageScores, image_scores
-from invad_fast.metrics.inputs import check, refuse_not_finite
+from invad_fast.metrics.figures import PROTOCOLS, complete, pixel_figures
+from invad_fast.metrics.float_keys import next_below
+from invad_fast.metrics.image_scores import HeldImageScores, StreamedImageScores, maxima_of
+from invad_fast.metrics.inputs import check, chosen, rate, refuse_not_finite, window
 from invad_fast.metrics.pixel_scores import Held, HeldScores, PixelScores
+from invad_fast.metrics.states import VERSION, checked_state
+from invad_fast.metrics.streaming.ranked_cells import RankedCells
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ CELLS = 1 << 18
 
 
 class AnomalyMetrics:
-    """SPEC §3's figures of one class, from any number of batches.
+    """method.md §3's figures of one class, from any number of batches.
 
     The figures do not depend on the order or the sizes of the batches, nor on how they were
     spread over processes before ``merge``, because everything that is summed is an integer. In
@@ -52,10 +53,9 @@ class AnomalyMetrics:
     def __init__(
         self, mode: str = "exact", protocol: str = "paper", pooling: int | None = None
     ) -> None:
-        check_protocol(protocol)
-        if mode not in MODES:
-            raise InputError(f"no mode {mode!r}: choose {' or '.join(MODES)}")
-        self.mode, self.protocol, self.pooling = mode, protocol, pooling
+        self.mode = chosen(mode, MODES, "mode")
+        self.protocol = chosen(protocol, PROTOCOLS, "protocol")
+        self.pooling = window(pooling)
         self.reset()
 
     def reset(self) -> None:
@@ -64,7 +64,7 @@ class AnomalyMetrics:
             self._pixels, self._images = hold(), HeldImageScores()
         else:
             self._pixels = cells(CELLS)
-            self._images = StreamedImageScores(rounded=self.pooling is not None)
+            self._images = StreamedImageScores()
         self._device: torch.device | None = None
         self._has_masks: bool | None = None
 
@@ -82,7 +82,8 @@ class AnomalyMetrics:
         has_masks = batch.masks is not None
         if self._has_masks not in (None, has_masks):
             raise InputError("give masks with every batch, or with none")
-        pooled = None if self.pooling is None else image_scores(batch.maps, self.pooling)
+        pooling = window(self.pooling, *batch.maps.shape[1:])
+        pooled = None if pooling is None else maxima_of(batch.maps, pooling)
         pixels = hold(device) if first else self._pixels
         try:
             maxima, anomalous = pixels.add(batch.maps, batch.masks)
@@ -118,41 +119,47 @@ class AnomalyMetrics:
         return complete(figures)
 
     def pixel_threshold(self, false_positive_rate: float | None = None) -> float:
-        """A score from which on pixels are to be called anomalous.
+        """A threshold for pixels: those with a score > it, a float32, are called anomalous.
 
         Args:
             false_positive_rate: the least threshold that calls no larger share of the normal
-                pixels anomalous; None for the threshold with the largest F1. In streaming mode it
-                may be higher than need be: by the width of the cell it ends.
+                pixels anomalous; None for one with the largest F1 of all. In streaming mode the
+                least one may be higher than need be: by the width of the cell it ends.
 
         Returns:
             Not a number where there are no normal pixels, or for F1 no anomalous ones.
         """
+        allowed_rate = None
+        if false_positive_rate is not None:
+            allowed_rate = rate(false_positive_rate, "a false-positive rate")
         pixels = self._ranked()
         if not pixels.normal:
             return float("nan")
-        ranks = np.empty(0, np.int64)
-        if false_positive_rate is not None:
-            if not 0 <= false_positive_rate <= 1:
-                raise InputError(f"a false-positive rate lies in [0, 1], not {false_positive_rate}")
-            allowed = int(false_positive_rate * pixels.normal)
-            if allowed == pixels.normal:
-                return pixels.low
-            ranks = np.array([allowed])
-        ranking = pixels.ranking(np.empty(0, np.float32), ranks)
-        if false_positive_rate is None:
-            return ranking.f1_score
-        with np.errstate(over="ignore"):  # above the greatest float: no pixel is
-            return float(np.nextafter(ranking.normal_scores[0], np.float32(np.inf)))
+        if allowed_rate is None:
+            ranking = pixels.ranking(np.empty(0, np.float32), np.empty(0, np.int64))
+            return next_below(ranking.f1_score)
+        allowed = int(allowed_rate * pixels.normal)
+        allowed += (allowed + 1) / pixels.normal <= allowed_rate  # 0.29 × 100 is a little less
+        if allowed == pixels.normal:
+            return next_below(pixels.low)
+        # Of the normal pixels, so many at most are greater than the next one.
+        ranking = pixels.ranking(np.empty(0, np.float32), np.array([allowed]))
+        return float(ranking.normal_scores[0])
 
     def merge(self, other: AnomalyMetrics) -> None:
-        """Adds what another one has seen."""
+        """Adds what another one, of the same settings, has seen."""
+        if not isinstance(other, AnomalyMetrics):
+            raise InputError(
+                f"only AnomalyMetrics can be merged, not {type(other).__name__}: a state is for "
+                "merge_state()"
+            )
         self.merge_state(other.state())
 
     def state(self) -> dict[str, Any]:
         """Everything seen, as plain numbers and arrays that can be sent and stored."""
         return {
-            "settings": (self.mode, self.protocol, self.pooling),
+            "version": VERSION,
+            "settings": self._settings,
             "has_masks": self._has_masks,
             "pixels": self._pixels.state(),
             "images": self._images.state(),
@@ -162,24 +169,26 @@ class AnomalyMetrics:
         """Adds the ``state`` of another one, which had the same settings.
 
         Raises:
-            InputError: other settings, or masks there and none here.
+            InputError: other settings, masks there and none here, another version, or anything
+                that ``state`` does not give; nothing was added then.
         """
-        own = (self.mode, self.protocol, self.pooling)
-        if tuple(state["settings"]) != own:
-            raise InputError(f"cannot merge metrics of {tuple(state['settings'])} into {own}")
-        has_masks = state["has_masks"]
+        found = checked_state(state, self._settings)
+        has_masks = found["has_masks"]
         if None not in (has_masks, self._has_masks) and has_masks != self._has_masks:
             raise InputError("cannot merge metrics with masks and metrics without")
         self._has_masks = self._has_masks if has_masks is None else has_masks
-        self._pixels.add_state(state["pixels"])
-        self._images.add_state(state["images"])
+        self._pixels.add_state(found["pixels"])
+        self._images.add_state(found["images"])
+
+    @property
+    def _settings(self) -> tuple[str, str, int | None]:
+        return self.mode, self.protocol, self.pooling
 
     def __getstate__(self) -> dict[str, Any]:
         return self.state()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.mode, self.protocol, self.pooling = state["settings"]
-        self.reset()
+        self.__init__(*state["settings"])  # type: ignore[misc]
         self.merge_state(state)
 
     def _ranked(self) -> PixelScores:

@@ -1,4 +1,4 @@
-"""All of SPEC §3's figures of a class, or of several and their mean, from arrays at once."""
+"""All of method.md §3's figures of a class, or of several and their mean, from arrays at once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from invad_fast.errors import InputError
 from invad_fast.metrics.engines import borrow, device_of
 from invad_fast.metrics.figures import PROTOCOLS, complete, mean_figures, pixel_figures
-from invad_fast.metrics.image_scores import image_figures, image_scores
-from invad_fast.metrics.inputs import Batch, check, refuse_not_finite
+from invad_fast.metrics.image_scores import image_figures, maxima_of
+from invad_fast.metrics.inputs import Batch, check, chosen, class_names, refuse_not_finite, window
 
 
 def evaluate(
@@ -23,7 +22,7 @@ def evaluate(
     labels: ArrayLike | None = None,
     classes: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Image, pixel and region figures of one class's test set (SPEC §3), as fractions of one.
+    """Image, pixel and region figures of one class's test set (method.md §3), as fractions of one.
 
     Dense float32 maps and bool or uint8 masks are read where they are, on a GPU too; beside them it
     takes some quarter of the maps' memory, whatever the number of thresholds.
@@ -35,26 +34,32 @@ def evaluate(
         protocol: "paper" reproduces the published protocol; "exact" takes ``pixel_f1_max``,
             ``iou_max`` and ``aupro`` over every threshold instead of 21, 21 and 100.
         pooling: image score = maximum of the map averaged over a window this wide.
-        labels: N, true where the image is anomalous; from the masks where None.
+        labels: N bools (or 1 and 0), true where the image is anomalous; from the masks where None.
         classes: N class names; the result is then {"classes": {name: figures}, "mean": figures}.
 
     Returns:
         The figures named in FIGURES. Not a number where a figure is not defined, such as an
-        AUROC of a class without anomalous images.
+        AUROC of a class without anomalous images. The paper's AU-PRO is not defined for perfect
+        maps: of its 100 thresholds none below a false-positive rate of 0.3 then has another rate
+        than the others (0), so that there is no curve, and ``mad`` is not a number either. "exact"
+        gives 1.
 
     Raises:
-        InputError: shapes that do not fit, scores that are not finite, an unknown protocol.
+        InputError: shapes that do not fit, scores that are not finite, labels that are neither
+            true nor false, tensors without values of their own (sparse, meta, float8 …), an
+            unknown protocol, a pooling that does not fit; one line says which and what to do.
     """
-    check_protocol(protocol)
+    chosen(protocol, PROTOCOLS, "protocol")
     batch = check(maps, masks, labels, device_of(maps))
+    pooling = window(pooling, *batch.maps.shape[1:])
     if classes is None:
         return _one_class(batch, protocol, pooling)
-    names = np.asarray(classes)
-    if names.shape != batch.maps.shape[:1]:
-        raise InputError(f"{len(names)} class names for {len(batch.maps)} maps: give one for each")
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(class_names(classes, len(batch.maps))):
+        places.setdefault(name, []).append(i)
     figures = {}
-    for name in sorted(set(names.tolist())):
-        own = _selection(np.flatnonzero(names == name))
+    for name in sorted(places):
+        own = _selection(np.array(places[name]))
         part = Batch(
             batch.maps[own],
             None if batch.masks is None else batch.masks[own],
@@ -62,11 +67,6 @@ def evaluate(
         )
         figures[name] = _one_class(part, protocol, pooling)
     return {"classes": figures, "mean": mean_figures(figures)}
-
-
-def check_protocol(protocol: str) -> None:
-    if protocol not in PROTOCOLS:
-        raise InputError(f"no protocol {protocol!r}: choose {' or '.join(PROTOCOLS)}")
 
 
 def _selection(positions: np.ndarray) -> np.ndarray | slice:
@@ -81,7 +81,7 @@ def _one_class(batch: Batch, protocol: str, pooling: int | None) -> dict[str, fl
     except ValueError:
         refuse_not_finite(batch.maps)
         raise
-    scores = maxima if pooling is None else image_scores(batch.maps, pooling)
+    scores = maxima if pooling is None else maxima_of(batch.maps, pooling)
     labels = anomalous if batch.labels is None else batch.labels
     figures = image_figures(scores, labels)
     if batch.masks is not None:

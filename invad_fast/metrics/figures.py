@@ -1,9 +1,10 @@
-"""Which figures there are, and how pixels and image scores become them (SPEC §3)."""
+"""Which figures there are, and how pixels and image scores become them (method.md §3)."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from invad_fast.errors import InputError
 from invad_fast.metrics.bounds import UNDEFINED, BoundedArray, Bounds
 from invad_fast.metrics.fixed_thresholds import (
     RANGE,
@@ -12,6 +13,7 @@ from invad_fast.metrics.fixed_thresholds import (
     range_figures,
     sweep_maxima,
 )
+from invad_fast.metrics.inputs import shown
 from invad_fast.metrics.pixel_scores import PixelScores
 from invad_fast.metrics.region_overlap import aupro, overlap_thresholds
 
@@ -28,7 +30,7 @@ MEANS = {
     "mad_image": IMAGE,
     "mad_pixel": PIXEL,
     "mad_threshold": THRESHOLD,
-    "mad": (*IMAGE, "aupro", *PIXEL, *THRESHOLD),
+    "mad": (*IMAGE, "aupro", *PIXEL),  # seven: what is at fixed thresholds is not in it
 }
 
 
@@ -71,9 +73,22 @@ def complete(figures: dict[str, Bounds]) -> dict[str, Bounds]:
 
 
 def mean_figures(figures: dict[str, dict[str, float]]) -> dict[str, float]:
-    """The mean over the classes that have the figure; not a number where none has it."""
+    """The mean over the classes that have the figure; not a number where none has it.
+
+    Raises:
+        InputError: a class without one of FIGURES, or with one that is no number.
+    """
     means = {}
     for key in FIGURES:
-        values = [f[key] for f in figures.values() if not np.isnan(f[key])]
+        values = []
+        for name, own in figures.items():
+            try:
+                value = float(own[key])
+            except (KeyError, TypeError, ValueError):
+                raise InputError(
+                    f"class {shown(name)} has no number for {key}: give what evaluate() gave of it"
+                ) from None
+            if not np.isnan(value):
+                values.append(value)
         means[key] = float(np.mean(values)) if values else float("nan")
     return means

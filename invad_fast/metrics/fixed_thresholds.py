@@ -1,4 +1,4 @@
-"""Figures at fixed thresholds on min-max-normalised pixel scores (SPEC §3, paper protocol)."""
+"""Figures at fixed thresholds on min-max-normalised pixel scores (method.md §3, paper protocol)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from invad_fast.errors import InputError
 from invad_fast.metrics.engines import borrow
-from invad_fast.metrics.inputs import check, refuse_not_finite
+from invad_fast.metrics.inputs import check, rate, refuse_not_finite
 
 POINTS = 300
 
@@ -30,10 +30,15 @@ def per_image_recall(
     Raises:
         InputError: as ``evaluate``; rates out of order; no normal image.
     """
-    if not 0 < least < most <= 1:
+    least, most = rate(least, "the least rate"), rate(most, "the greatest rate")
+    if not 0 < least < most:
         raise InputError(f"false-positive rates must rise within (0, 1], not {least} … {most}")
+    if masks is None:
+        raise InputError(
+            "per-image recall needs masks: it is of the pixels of each anomalous image"
+        )
     batch = check(maps, masks, None, None)
-    assert batch.masks is not None, "check() refuses neither masks nor labels"
+    assert batch.masks is not None
     set_pixels = batch.masks != 0
     anomalous = set_pixels.any(axis=(1, 2))
     normal_maps = batch.maps[~anomalous]

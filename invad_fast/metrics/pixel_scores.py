@@ -21,7 +21,8 @@ class PixelRanking:
             they are not defined.
         aupro: the integral of the mean per-region overlap over a false-positive rate of
             0 … FPR_LIMIT, divided by it.
-        f1_score: the score that has the largest F1 if it, and all above it, is called anomalous.
+        f1_score: the least score that is called anomalous where F1 is largest: any threshold is
+            right that is below it, and not below the next lower score.
         anomalous_above, normal_above: pixels with a score greater than each boundary, float64.
         overlap_above: mean per-region recall there.
         normal_scores: of each wanted rank, the score of that normal pixel, or one above it.

@@ -27,7 +27,8 @@ def aupro(overlap: BoundedArray, false: BoundedArray) -> Bounds:
         overlap, false: mean per-region recall and false-positive rate above each threshold.
 
     Returns:
-        Not a number where fewer than two points remain, or all have one rate.
+        Not a number where fewer than two points remain, or all have one rate: as for a perfect
+        map, whose normal pixels are all above a threshold or none, so that the rate is 0 or 1.
     """
     # From the highest threshold: rates and overlaps rise.
     overlap, false = overlap[::-1], false[::-1]

@@ -2,9 +2,8 @@
 // is filled for a few pixels.
 #include "cell_counting.h"
 
-#include "float_key.h"
-#include "region_unit.h"
-#include "wide.h"
+#include "../keys.h"
+#include "../region_unit.h"
 
 namespace invad::scores {
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invad_fast.metrics.native_scores import (
+from invad_fast.metrics.engines.native_scores import (
     NativeHeld,
     NativeHeldScores,
     NativeScores,
     native_module,
     threads,
 )
-from invad_fast.metrics.numpy_cells import NumpyCells
-from invad_fast.metrics.numpy_scores import NumpyScores
+from invad_fast.metrics.engines.numpy_scores import NumpyScores, pooled_maximum
 from invad_fast.metrics.pixel_scores import Held, HeldScores, PixelScores
+from invad_fast.metrics.streaming.numpy_cells import NumpyCells
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def borrow(maps: Any, masks: Any | None) -> tuple[PixelScores, np.ndarray, np.nd
         ValueError: scores that are not finite.
     """
     if not isinstance(maps, np.ndarray):
-        from invad_fast.metrics.tensor_scores import BorrowedTensors
+        from invad_fast.metrics.engines.tensor_scores import BorrowedTensors
 
         tensors = BorrowedTensors(maps, masks)
         return tensors, tensors.maxima, tensors.marked
@@ -63,7 +63,7 @@ def borrow(maps: Any, masks: Any | None) -> tuple[PixelScores, np.ndarray, np.nd
 def hold(device: torch.device | None = None) -> HeldScores:
     """An empty collection of pixels that keeps them all, on the host or a device."""
     if device is not None:
-        from invad_fast.metrics.tensor_scores import HeldTensors
+        from invad_fast.metrics.engines.tensor_scores import HeldTensors
 
         return HeldTensors(device)
     native = native_module()
@@ -73,6 +73,18 @@ def hold(device: torch.device | None = None) -> HeldScores:
 
 
 def cells(capacity: int) -> Held:
-    """An empty collection of pixels that counts them in ``capacity`` cells: see cell_scores.py."""
+    """An empty collection of pixels that counts them in ``capacity`` cells: see streaming/."""
     native = native_module()
     return NumpyCells(capacity) if native is None else NativeHeld(native.CellScores(capacity))
+
+
+def pooled_maxima(maps: Any, window: int) -> np.ndarray:
+    """N×H×W float32 → N float64: the maximum of each map's average over window×window pixels."""
+    if not isinstance(maps, np.ndarray):
+        from invad_fast.metrics.engines import tensor_scores
+
+        return tensor_scores.pooled_maxima(maps, window).cpu().numpy()
+    native = native_module()
+    if native is None:
+        return np.array([pooled_maximum(scores, window) for scores in maps])
+    return native.pooled_maxima(maps, window, threads())

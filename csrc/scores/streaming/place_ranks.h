@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-#include "float_key.h"
+#include "../keys.h"
 
 namespace invad::scores {
 

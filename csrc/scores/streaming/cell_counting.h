@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "../places.h"
 #include "cell_cost.h"
 #include "cell_walk.h"
 #include "cells.h"
 #include "place_ranks.h"
-#include "places.h"
 
 namespace invad::scores {
 

@@ -4,7 +4,7 @@ A cell holds pixels whose float32 scores lie in one range of 2^bits neighbouring
 apart or one in the other. How the pixels lie within their range is not known, so at every
 threshold there are certain pixels above, whose range is wholly above it, and possible ones, whose
 range reaches above it. Each figure is computed for the best and for the worst case: these bounds
-hold for any cells. How far apart they are is for csrc/scores/cell_scores.h.
+hold for any cells. How far apart they are is for csrc/scores/streaming/cell_scores.h.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 from invad_fast.metrics.bounds import UNDEFINED, BoundedArray, Bounds
 from invad_fast.metrics.float_keys import keys_of, scores_of
-from invad_fast.metrics.numpy_cells import REGION_UNIT
 from invad_fast.metrics.pixel_scores import FPR_LIMIT, PixelRanking
+from invad_fast.metrics.streaming.numpy_cells import REGION_UNIT
 
 # Sums of a quarter of a million doubles, each below 1, err less than this.
 ROUNDING = 1e-10
@@ -40,10 +40,9 @@ class RankedCells:
 
     Args:
         state: of the native CellScores or of NumpyCells.
-        rounded: whether the scores were rounded to float32: equal ones need not have been equal.
     """
 
-    def __init__(self, state: dict[str, Any], rounded: bool = False) -> None:
+    def __init__(self, state: dict[str, Any]) -> None:
         self.low, self.high, self.regions = state["low"], state["high"], state["regions"]
         bits = state["bits"]
         ends = keys_of(np.array([self.low, self.high], np.float32))
@@ -51,7 +50,7 @@ class RankedCells:
         # The last keys fall.
         self._first, self._last = np.maximum(first, ends[0]), np.minimum(state["last"], ends[1])
         # Scores of such a cell are known to be equal.
-        self._equal = np.zeros(len(bits), bool) if rounded else bits == 0
+        self._equal = bits == 0
         self._exact = bool(self._equal.all())
         self._own = {name: state[name] for name in ("normal", "anomalous", "weight")}
         # Of cells with one first key, single keys come first: overlap rises along their ties.

@@ -17,16 +17,17 @@
 //   the binary tree of 32 levels around them. That is 3e-4 for 2^18 cells, where every score has
 //   satellites at all scales; evenly spread scores have a tenth of it.
 // - For orders made to break it there is no such proof: tests/test_metrics_adversaries.py tries.
-//   What the error is, is known at any time: cell_scores.py computes it from the cells.
+//   What the error is, is known at any time: metrics/streaming/ranked_cells.py computes it from the
+//   cells.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "../summary.h"
+#include "../survey.h"
 #include "cells.h"
-#include "summary.h"
-#include "survey.h"
 
 namespace invad::scores {
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
+#include "../keys.h"
 #include "cells.h"
-#include "float_key.h"
 
 namespace invad::scores {
 

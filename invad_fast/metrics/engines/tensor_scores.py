@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invad_fast.metrics.exact_state import pack, unpack
+from invad_fast.metrics.engines.exact_state import pack, unpack
+from invad_fast.metrics.engines.tensor_ranking import Curve, Tally, tally
 from invad_fast.metrics.float_keys import keys_of, scores_of
 from invad_fast.metrics.pixel_scores import FPR_LIMIT, PixelRanking
-from invad_fast.metrics.tensor_ranking import Curve, Tally, tally
 from invad_fast.ops import connected_regions, score_histogram
 
 # Pixels looked at together: as many, or this share of all. They take some 20 bytes each meanwhile.
@@ -241,6 +241,13 @@ class HeldTensors(TensorScores):
 
     def _normal_pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield from ((scores, _no_areas(scores)) for scores in self._normal)
+
+
+def pooled_maxima(maps: Tensor, k: int) -> Tensor:
+    """N×H×W → N, float64: the maximum of each map's average over k×k pixels."""
+    pool = torch.nn.functional.avg_pool2d
+    found = [pool(pool(own.double(), (k, 1), 1), (1, k), 1).amax((1, 2)) for own in maps.split(64)]
+    return torch.cat(found)
 
 
 def _survey(maps: Tensor, masks: Tensor | None, with_normal: bool) -> Survey:

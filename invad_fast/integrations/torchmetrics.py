@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from invad_fast.errors import InputError
 from invad_fast.metrics.anomaly_metrics import CELLS, AnomalyMetrics
 from invad_fast.metrics.engines import cells
 from invad_fast.metrics.image_scores import IMAGE_CELLS
+from invad_fast.metrics.states import VERSION
 
 _COUNTS = ("normal", "anomalous", "weight")
 _FLOATS = ("low", "high", "limit")
 
 
-class AnomalyMetric(Metric):
-    """SPEC §3's figures of one class, with all that torchmetrics does: collections, DDP, Lightning.
+class AnomalyTorchMetric(Metric):
+    """A class's figures (method.md §3) as torchmetrics has them: collections, DDP, Lightning.
 
     The states have a fixed size (10 MB), and those of processes add up: to the very state that one
     process would have, as long as there are no more distinct scores than cells, and beyond to one
@@ -40,7 +42,8 @@ class AnomalyMetric(Metric):
 
     def __init__(self, protocol: str = "paper", pooling: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self._settings = (protocol, pooling)
+        checked = AnomalyMetrics("streaming", protocol, pooling)
+        self._settings = (checked.protocol, checked.pooling)
         for name, capacity in (("pixels", CELLS), ("images", IMAGE_CELLS)):
             self.add_state(name, pack(cells(capacity).state(), capacity), dist_reduce_fx=add_packed)
         # with masks, without
@@ -70,6 +73,7 @@ class AnomalyMetric(Metric):
         with_masks, without = self.batches.tolist()
         metrics.merge_state(
             {
+                "version": VERSION,
                 "settings": ("streaming", *self._settings),
                 "has_masks": bool(with_masks) if with_masks or without else None,
                 "pixels": unpack(self.pixels),
@@ -93,8 +97,15 @@ def pack(state: dict[str, Any], capacity: int) -> Tensor:
 
 
 def unpack(packed: Tensor) -> dict[str, Any]:
-    """The inverse of ``pack``."""
+    """The inverse of ``pack``.
+
+    Raises:
+        InputError: what no ``pack`` gives, such as from a checkpoint of another metric.
+    """
     rows = packed.cpu().numpy()
+    fits = rows.dtype == np.int64 and rows.ndim == 2 and rows.shape[1] == 4 and len(rows) >= 2
+    if not fits or not 0 <= rows[0, 0] <= len(rows) - 2 or (rows[2:, 0] >> 38).any():
+        raise InputError("this is not the state of an AnomalyTorchMetric: load one that it saved")
     count, regions = rows[0, :2].tolist()
     floats = rows[1, :3].astype(np.int32).view(np.float32)
     cells = rows[2 : count + 2]

@@ -1,4 +1,4 @@
-"""Counts in cells in NumPy, for where nothing could be compiled: csrc/scores/cell_scores.h.
+"""Counts in cells in NumPy, for where nothing could be compiled: csrc/scores/streaming/.
 
 The same cells as the compiled engine's, to the last bit of every decision.
 """
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from invad_fast.metrics.float_keys import keys_of
-from invad_fast.metrics.numpy_scores import region_areas
+from invad_fast.metrics.region_areas import region_areas
 
 # A region's weight: see csrc/scores/region_unit.h.
 REGION_UNIT = 1 << 38
-# As in csrc/scores/cell_scores.cpp.
+# As in csrc/scores/streaming/cell_scores.cpp.
 _PIECE_PIXELS, _FRESH, _GROWTH = 1 << 20, 1 << 17, np.float32(1.25)
-_STEP_BITS = 16  # csrc/scores/cell_compaction.cpp
+_STEP_BITS = 16  # csrc/scores/streaming/cell_compaction.cpp
 _COUNTS = ("normal", "anomalous", "weight")
 _KEYS = 1 << 32
 
@@ -82,7 +82,7 @@ class NumpyCells:
         self._low, self._high = min(self._low, low), max(self._high, high)
 
     def _cost(self, span: np.ndarray, above: np.ndarray) -> np.ndarray:
-        """csrc/scores/cell_cost.h, in the same steps."""
+        """csrc/scores/streaming/cell_cost.h, in the same steps."""
         of_anomalous = 1.0 / max(self._anomalous, 1)
         of_weight = 0.5 / (float(REGION_UNIT) * max(self._regions, 1))
         normal, anomalous, weight = span.astype(np.float64)
@@ -145,7 +145,7 @@ class NumpyCells:
             self._compact(len(order) - (self._capacity - self._capacity // 4))
 
     def _compact(self, excess: int) -> None:
-        """Merges the neighbours whose joint ranges cost least: csrc/scores/cell_compaction.cpp."""
+        """Merges the neighbours whose joint ranges cost least: as cell_compaction.cpp does."""
         bits = np.maximum(self._bits[:-1], self._bits[1:])
         bits = np.maximum(bits, np.frexp((self._last[:-1] ^ self._last[1:]).astype(np.float64))[1])
         last = self._last[:-1] | ((1 << bits) - 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +22,18 @@ def native_module() -> Any | None:
 
 
 def threads() -> int:
-    """As many as torch uses."""
-    import torch
+    """As many as torch uses where it runs; else as many as it would: it is not loaded to be asked.
 
-    return torch.get_num_threads()
+    OMP_NUM_THREADS, or one for every processor that this process may use.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return torch.get_num_threads()
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    own = getattr(os, "sched_getaffinity", None)
+    return len(own(0)) if own else os.cpu_count() or 1
 
 
 class NativeScores:

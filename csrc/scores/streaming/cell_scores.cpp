@@ -5,10 +5,10 @@
 #include <optional>
 #include <stdexcept>
 
+#include "../scatter.h"
 #include "cell_compaction.h"
 #include "cell_cost.h"
 #include "cell_counting.h"
-#include "scatter.h"
 
 namespace invad::scores {
 namespace {

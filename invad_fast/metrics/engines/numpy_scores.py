@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
-from invad_fast.metrics.exact_state import pack, unpack
+from invad_fast.metrics.engines.exact_state import pack, unpack
 from invad_fast.metrics.pixel_scores import FPR_LIMIT, PixelRanking
 from invad_fast.metrics.ranking import (
     Ranking,
     auroc,
     average_precision,
     f1_max,
-    f1_threshold,
+    f1_score,
     rank,
 )
+from invad_fast.metrics.region_areas import region_areas
 
 
 class NumpyScores:
@@ -79,7 +79,7 @@ class NumpyScores:
             auroc=auroc(ranked),
             average_precision=average_precision(ranked),
             f1_max=f1_max(ranked),
-            f1_score=f1_threshold(ranked) if both else float("nan"),
+            f1_score=f1_score(ranked),
             aupro=area,
             anomalous_above=_above(anomalous, boundaries),
             normal_above=_above(normal, boundaries),
@@ -88,15 +88,10 @@ class NumpyScores:
         )
 
 
-def region_areas(masks: np.ndarray) -> tuple[np.ndarray, int]:
-    """N×H×W bool → N×H×W uint32, the area of each pixel's 8-connected region; how many regions."""
-    areas, regions = np.zeros(masks.shape, np.uint32), 0
-    for mask, area in zip(masks, areas):
-        labels, count = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
-        if count:
-            area[mask] = np.bincount(labels.ravel())[labels[mask]]
-            regions += count
-    return areas, regions
+def pooled_maximum(scores: np.ndarray, k: int) -> float:
+    """The maximum of one map's average over k×k pixels, by its summed-area table."""
+    sums = np.pad(np.cumsum(np.cumsum(scores.astype(np.float64), 0), 1), ((1, 0), (1, 0)))
+    return float((sums[k:, k:] - sums[:-k, k:] - sums[k:, :-k] + sums[:-k, :-k]).max() / k**2)
 
 
 def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
@@ -113,8 +108,8 @@ def _above(
 
 def _overlap_area(ranked: Ranking, anomalous: np.ndarray, weights: np.ndarray) -> float:
     """The curve rises along a tie of normal and anomalous pixels, and is flat elsewhere."""
-    order = np.searchsorted(ranked.thresholds[::-1], anomalous)
-    own = np.bincount(order, weights, minlength=len(ranked.thresholds))[::-1]
+    order = np.searchsorted(ranked.scores[::-1], anomalous)
+    own = np.bincount(order, weights, minlength=len(ranked.scores))[::-1]
     overlap = np.repeat(np.concatenate([[0], np.cumsum(own)]), 2)
     false = np.stack([ranked.false_positives - ranked.ties, ranked.false_positives], 1).ravel()
     fpr = np.concatenate([[0], false, [ranked.normal]]) / ranked.normal

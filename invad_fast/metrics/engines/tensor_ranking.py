@@ -58,7 +58,7 @@ class Curve:
         wins: of pairs of an anomalous and a normal pixel: 1, half where they tie.
         precision: its sum over the anomalous pixels.
         area: mean per-region overlap over false positives 0 … limit.
-        best_f1, best_score: the largest F1, and the score from which on it calls pixels anomalous.
+        best_f1, best_score: the largest F1, and the least score that it calls anomalous.
     """
 
     def __init__(self, normal: int, anomalous: int, weight: int, limit: float) -> None:

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "../region_unit.h"
+#include "../summary.h"
 #include "cells.h"
-#include "region_unit.h"
-#include "summary.h"
 
 namespace invad::scores {
 
@@ -24,7 +24,8 @@ class CellCost {
                    (wide(kRegionUnit) * static_cast<double>(std::max<int64_t>(all.regions, 1)))),
         all_(2.0 * wide(std::max<uint64_t>(all.anomalous, 1))) {}
 
-  // numpy_cells.py computes it in the same steps. In float, whose rounding keeps its order.
+  // metrics/streaming/numpy_cells.py computes it in the same steps. In float, whose rounding keeps
+  // its order.
   float operator()(const CellCounts& span, const CellCounts& above) const {
     const double shares = wide(span.anomalous) * of_anomalous_ + wide(span.weight) * of_weight_;
     const double alarms = wide(span.normal) / (all_ + 6.0 * wide(above.normal));

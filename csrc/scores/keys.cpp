@@ -1,7 +1,5 @@
 // Sixteen keys at a time where there is AVX-512, which packs those that are held.
-#include "held_keys.h"
-
-#include "float_key.h"
+#include "keys.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
