@@ -63,16 +63,15 @@ def test_epoch(benchmark, records, name: str, workers: int, tmp_path: Path) -> N
     images = ImageTensors(parts, SIZE)
     if name == "cached":
         images = ImageTensors(parts, SIZE, build_cache(parts, SIZE, tmp_path))
-    options = {"batch_size": 32, "num_workers": workers}
     if name == "torchvision":
-        loader = DataLoader(TorchvisionImages(parts), **options)
+        loader = DataLoader(TorchvisionImages(parts), batch_size=32, num_workers=workers)
     else:
-        loader = ImageLoader(images, **options)
+        loader = ImageLoader(images, 32, workers)
         expected = TorchvisionImages(parts)
         assert all(torch.equal(images[i][0], expected[i][0]) for i in range(0, COUNT, 16))
 
     def epoch() -> int:
-        return sum(len(indices) for _, indices in loader)
+        return sum(len(batch[1] if name == "torchvision" else batch.indices) for batch in loader)
 
     benchmark.group = f"{COUNT} images of {kind}, {workers} workers"
     assert benchmark.pedantic(epoch, rounds=5, warmup_rounds=1) == COUNT

@@ -3,6 +3,7 @@
 import builtins
 import csv
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ pytest.importorskip("pycocotools", reason="pip install 'invad-fast[coco]'")
 
 from pycocotools import mask as coco_mask
 
-from invad_fast.data import coco_ad
+from invad_fast.data.coco_ad import build as coco_ad
 from invad_fast.data.coco_ad import build_coco_ad
-from invad_fast.data.coco_masks import union_mask
+from invad_fast.data.coco_ad.masks import union_mask
 
 HEIGHT, WIDTH = 40, 60
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
@@ -150,6 +151,7 @@ def test_polygons_in_and_out_of_the_image() -> None:
 
 def test_degenerate_polygons_cover_nothing_and_are_counted() -> None:
     bad = [[], [5, 5], [5, 5, 20, 20], [1, 2, 3, 4, 5, 6, 7], [float("nan")] * 6, [1e999] * 6, "x"]
+    bad.append([10**400] * 6)
     mask, dropped = union_mask([[polygon] for polygon in bad], (HEIGHT, WIDTH), "here")
     assert mask.empty and dropped == len(bad)
     mask, dropped = union_mask([[bad[2], SQUARE], [], None, 7], (HEIGHT, WIDTH), "here")
@@ -181,6 +183,7 @@ def test_run_lengths_compressed_or_not() -> None:
     [
         ({"size": [HEIGHT, WIDTH]}, "lacks its size or counts"),
         ({"counts": [1, "x"], "size": [HEIGHT, WIDTH]}, "lacks its size or counts"),
+        ({"counts": [math.inf], "size": [HEIGHT, WIDTH]}, "lacks its size or counts"),
         ({"counts": [10], "size": [HEIGHT, WIDTH]}, "do not add up"),
         ({"counts": [-10, 2410], "size": [HEIGHT, WIDTH]}, "do not add up"),
         ({"counts": "garbage\u00e9", "size": [HEIGHT, WIDTH]}, "do not add up"),
@@ -250,7 +253,7 @@ def test_folders_of_others_are_left_alone(root: Path, tmp_path: Path) -> None:
     (tmp_path / "split0").mkdir()
     (tmp_path / "split0" / "mine.txt").write_text("mine")
     one_line("split0: not empty, and not an earlier", lambda: build_coco_ad(root, 0, tmp_path))
-    one_line("cannot be written", lambda: build_coco_ad(root, 0, tmp_path / "split0" / "mine.txt"))
+    one_line("is a file", lambda: build_coco_ad(root, 0, tmp_path / "split0" / "mine.txt"))
 
 
 def test_the_published_counts_are_checked_on_the_full_files(
@@ -273,6 +276,59 @@ def test_images_in_the_folder_images(root: Path, tmp_path: Path) -> None:
     assert len(read_dataset(report.folder).records) == 9
 
 
+def test_a_build_reads_through_links_and_lists_nothing_outside(root: Path, tmp_path: Path) -> None:
+    (report,) = build_coco_ad(root, 0, tmp_path / "out", "none")
+    entries = json.loads((report.folder / "meta.json").read_text())
+    paths = [e["img_path"] for split in entries.values() for e in split["coco"]]
+    assert {path.split("/")[0] for path in paths} == {"train2017", "val2017"}
+    root.rename(tmp_path / "elsewhere")
+    (again,) = build_coco_ad(tmp_path / "elsewhere", 0, tmp_path / "out", "none")
+    assert len(read_dataset(again.folder).records) == 9  # the links lead to the new place
+
+
+def test_where_no_links_can_be_made(root: Path, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    (report,) = build_coco_ad(root, 0, tmp_path / "out", "none")
+    one_line("outside=True", lambda: read_dataset(report.folder))
+    assert len(read_dataset(report.folder, outside=True).records) == 9
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/x.jpg", "../x.jpg", "a/../../x.jpg", "C:\\x.jpg", "..\\x.jpg"]
+)
+def test_images_outside_their_folder_are_refused(root: Path, tmp_path: Path, name: str) -> None:
+    index = root / "annotations" / "instances_val2017.json"
+    edit(index, lambda c: c["images"][0].update(file_name=name))
+    one_line("lies outside the folder of images", lambda: build_coco_ad(root, 0, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["", " ", None, 7])
+def test_names_are_text(root: Path, tmp_path: Path, name: object) -> None:
+    index = root / "annotations" / "instances_val2017.json"
+    whole = index.read_text()
+    edit(index, lambda c: c["images"][0].update(file_name=name))
+    one_line("an image needs a file_name", lambda: build_coco_ad(root, 0, tmp_path / "out"))
+    index.write_text(whole)
+    edit(index, lambda c: c["categories"][0].update(name=name))
+    one_line("a class needs a name", lambda: build_coco_ad(root, 0, tmp_path / "out"))
+
+
+def test_equal_names_in_several_folders_have_masks_of_their_own(root: Path, tmp_path: Path) -> None:
+    index = root / "annotations" / "instances_val2017.json"
+    images = json.loads(index.read_text())["images"]
+    for number, folder in ((0, "a"), (5, "b")):  # both anomalous in split 0
+        new = f"{folder}/1.jpg"
+        (root / "val2017" / folder).mkdir()
+        (root / "val2017" / images[number]["file_name"]).rename(root / "val2017" / new)
+        edit(index, lambda c, n=number, f=new: c["images"][n].update(file_name=f))
+    (report,) = build_coco_ad(root, 0, tmp_path / "out")
+    masks = {r.mask for r in read_dataset(report.folder).test if r.anomalous}
+    assert len(masks) == report.test_anomalous == 2
+
+
 def test_wrong_annotation_files(root: Path, tmp_path: Path) -> None:
     def build() -> None:
         build_coco_ad(root, 0, tmp_path / "out", "none")
@@ -288,6 +344,7 @@ def test_wrong_annotation_files(root: Path, tmp_path: Path) -> None:
             (lambda c: c.pop("images"), "not a COCO annotation file"),
             (lambda c: c["annotations"][0].pop("image_id"), "not a COCO annotation file"),
             (lambda c: c["annotations"].append(5), "not a COCO annotation file"),
+            (lambda c: c["images"][0].update(height=math.inf), "not a COCO annotation file"),
             (lambda c: c["annotations"][0].update(category_id=5), "of class 5, which is not list"),
         ):
             edit(index, change)

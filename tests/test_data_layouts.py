@@ -1,33 +1,34 @@
 """Every layout is told apart and read right; what is wrong with one is said in one line."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import layouts
 import pytest
+import sample_sets
 
 from invad_fast import InputError
 from invad_fast.data import LAYOUTS, Dataset, load_mask, read_dataset
 
 # maker -> (layout, classes, training records, test records, anomalous ones with a mask)
 EXPECTED = [
-    (layouts.mvtec, "mvtec", ("bolt", "nut"), 8, 8, 4),
-    (layouts.mpdd, "mvtec", ("tubes",), 1, 2, 1),
-    (layouts.loco, "mvtec", ("bottle",), 1, 2, 1),
-    (layouts.visa_prepared, "mvtec", ("candle",), 1, 2, 1),
-    (layouts.mvtec_3d, "mvtec_3d", ("tire",), 1, 2, 1),
-    (layouts.btad, "btad", ("01", "02"), 2, 4, 2),
-    (layouts.dagm, "dagm", ("Class1",), 1, 2, 1),
-    (layouts.kolektor, "kolektor", ("set",), 1, 2, 1),
-    (layouts.visa, "visa", ("candle",), 3, 2, 1),
-    (layouts.meta_json, "meta.json", ("a",), 1, 2, 1),
-    (layouts.uni_medical, "meta.json", ("brain", "liver", "retinal"), 3, 6, 3),
-    (layouts.real_iad, "real_iad", ("audiojack",), 2, 4, 2),
-    (layouts.folder, "folder", ("set",), 8, 3, 0),
-    (layouts.folder_with_masks, "folder", ("cap", "lid"), 8, 4, 2),
+    (sample_sets.mvtec, "mvtec", ("bolt", "nut"), 8, 8, 4),
+    (sample_sets.mpdd, "mvtec", ("tubes",), 1, 2, 1),
+    (sample_sets.loco, "mvtec", ("bottle",), 1, 2, 1),
+    (sample_sets.visa_prepared, "mvtec", ("candle",), 1, 2, 1),
+    (sample_sets.mvtec_3d, "mvtec_3d", ("tire",), 1, 2, 1),
+    (sample_sets.btad, "btad", ("01", "02"), 2, 4, 2),
+    (sample_sets.dagm, "dagm", ("Class1",), 1, 2, 1),
+    (sample_sets.kolektor, "kolektor", ("set",), 1, 2, 1),
+    (sample_sets.visa, "visa", ("candle",), 3, 2, 1),
+    (sample_sets.meta_json, "meta.json", ("a",), 1, 2, 1),
+    (sample_sets.uni_medical, "meta.json", ("brain", "liver", "retinal"), 3, 6, 3),
+    (sample_sets.real_iad, "real_iad", ("audiojack",), 2, 4, 2),
+    (sample_sets.folder, "folder", ("set",), 8, 3, 0),
+    (sample_sets.folder_with_masks, "folder", ("cap", "lid"), 8, 4, 2),
 ]
 
 
@@ -74,7 +75,7 @@ def test_every_layout_has_a_fixture_and_says_where_its_data_sets_are() -> None:
 
 
 def test_defects_among_the_training_images_are_kept_apart(root: Path) -> None:
-    dataset = read_dataset(layouts.dagm(root))
+    dataset = read_dataset(sample_sets.dagm(root))
     assert [r.anomalous for r in dataset.records if r.split == "train"] == [True, False]
     assert [r.image.name for r in dataset.train] == ["0001.PNG"]
 
@@ -82,11 +83,11 @@ def test_defects_among_the_training_images_are_kept_apart(root: Path) -> None:
 @pytest.mark.parametrize(
     "make, inner",
     [
-        (layouts.mvtec, "bolt"),
-        (layouts.mvtec_3d, "tire"),
-        (layouts.btad, "02"),
-        (layouts.dagm, "Class1"),
-        (layouts.folder_with_masks, "lid"),
+        (sample_sets.mvtec, "bolt"),
+        (sample_sets.mvtec_3d, "tire"),
+        (sample_sets.btad, "02"),
+        (sample_sets.dagm, "Class1"),
+        (sample_sets.folder_with_masks, "lid"),
     ],
 )
 def test_one_class_is_a_root_too(make: Callable, inner: str, root: Path) -> None:
@@ -96,40 +97,40 @@ def test_one_class_is_a_root_too(make: Callable, inner: str, root: Path) -> None
 
 
 def test_the_root_may_be_the_working_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(layouts.folder(root))
+    monkeypatch.chdir(sample_sets.folder(root))
     assert read_dataset(".").classes == ("set",)
 
 
 def test_an_index_file_is_believed_before_the_folders(root: Path) -> None:
-    layouts.mvtec(root)  # as ADer puts its meta.json into MVTec AD's folder
-    layouts.meta_json(root)
+    sample_sets.mvtec(root)  # as ADer puts its meta.json into MVTec AD's folder
+    sample_sets.meta_json(root)
     assert read_dataset(root).layout == "meta.json"
     assert read_dataset(root, "mvtec").classes == ("bolt", "nut")
 
 
 def test_two_layouts_at_once_are_not_guessed(root: Path) -> None:
-    layouts.mvtec(root)
-    layouts.btad(root)
+    sample_sets.mvtec(root)
+    sample_sets.btad(root)
     one_line(r"more than one layout \(mvtec and btad\)", lambda: read_dataset(root))
     (root / "split_csv").mkdir()
-    layouts.meta_json(root)
+    sample_sets.meta_json(root)
     (root / "split_csv" / "1cls.csv").write_text("object,split,label,image,mask\n")
     one_line(r"more than one layout \(meta\.json and visa\)", lambda: read_dataset(root))
 
 
 def test_roots_that_are_no_data_set(root: Path) -> None:
     one_line("no folder .*nowhere", lambda: read_dataset(root / "nowhere"))
-    one_line("no folder .*x.png", lambda: read_dataset(layouts.picture(root / "x.png")))
+    one_line("no folder .*x.png", lambda: read_dataset(sample_sets.picture(root / "x.png")))
     text = one_line("no data set found; looked for", lambda: read_dataset(root))
     assert all(layout.looks_like in text for layout in LAYOUTS.values())
     one_line("no layout 'x': choose one of meta.json,", lambda: read_dataset(root, "x"))
     one_line("not the visa layout; looked for split_csv", lambda: read_dataset(root, "visa"))
-    layouts.mvtec(root / "unpacked")
+    sample_sets.mvtec(root / "unpacked")
     one_line("no data set here, but one in it: give .*unpacked", lambda: read_dataset(root))
 
 
 def test_stray_files_are_no_images(root: Path) -> None:
-    before = read_dataset(layouts.mvtec(root)).records
+    before = read_dataset(sample_sets.mvtec(root)).records
     for name in ("._0.png", "Thumbs.db", ".hidden.png", "notes.txt"):
         (root / "bolt" / "train" / "good" / name).write_bytes(b"x")
     (root / ".cache" / "train" / "good").mkdir(parents=True)
@@ -138,13 +139,13 @@ def test_stray_files_are_no_images(root: Path) -> None:
 
 
 def test_empty_classes_and_classes_without_defects(root: Path) -> None:
-    layouts.mvtec(root)
+    sample_sets.mvtec(root)
     for image in (root / "nut" / "train" / "good").iterdir():
         image.unlink()
     dataset = read_dataset(root)  # still good for an evaluation
     assert len(dataset.test) == 8
     one_line("no normal training images for class 'nut'", lambda: dataset.train)
-    one_line("no class 'x'; there are bolt, nut", lambda: dataset.only(["x"]))
+    one_line("no class 'x': choose bolt, nut", lambda: dataset.only(["x"]))
     shutil.rmtree(root / "nut" / "train")
     assert read_dataset(root).classes == ("bolt", "nut")
     (root / "pin" / "train" / "good").mkdir(parents=True)
@@ -155,7 +156,7 @@ def test_empty_classes_and_classes_without_defects(root: Path) -> None:
 
 
 def test_a_lacking_mask(root: Path) -> None:
-    layouts.mvtec(root)
+    sample_sets.mvtec(root)
     truth = root / "bolt" / "ground_truth" / "cut"
     (truth / "1_mask.png").unlink()
     one_line(r"cut/1\.png: no mask for this anomalous image", lambda: read_dataset(root))
@@ -167,7 +168,7 @@ def test_a_lacking_mask(root: Path) -> None:
 
 
 def test_a_plain_folder_holds_out_good_images_only_where_there_are_defects(root: Path) -> None:
-    dataset = read_dataset(layouts.folder(root))
+    dataset = read_dataset(sample_sets.folder(root))
     assert sum(not r.anomalous for r in dataset.test) == 2
     assert dataset == read_dataset(root)
     shutil.rmtree(root / "scratched")
@@ -175,7 +176,7 @@ def test_a_plain_folder_holds_out_good_images_only_where_there_are_defects(root:
 
 
 def test_visa_mistakes(root: Path) -> None:
-    index = layouts.visa(root) / "split_csv" / "1cls.csv"
+    index = sample_sets.visa(root) / "split_csv" / "1cls.csv"
     table = index.read_text()
     index.write_text("\ufeff" + table, encoding="utf-8")
     assert len(read_dataset(root).records) == 5
@@ -194,7 +195,7 @@ def test_visa_mistakes(root: Path) -> None:
 
 
 def test_meta_json_mistakes(root: Path) -> None:
-    index = layouts.meta_json(root) / "meta.json"
+    index = sample_sets.meta_json(root) / "meta.json"
     whole = json.loads(index.read_text())
     for change, match in (
         (lambda m: m.pop("test"), "no object 'test'"),
@@ -203,6 +204,10 @@ def test_meta_json_mistakes(root: Path) -> None:
         (lambda m: m["test"]["a"][1].pop("img_path"), "test/a, entry 1 lacks or garbles 'img_p"),
         (lambda m: m["test"]["a"][1].update(anomaly="yes"), "entry 1 lacks or garbles"),
         (lambda m: m["test"]["a"].append(7), "entry 2 lacks or garbles"),
+        (
+            lambda m: m["test"]["a"][1].update(mask_path="", mask_rle={"size": [math.inf, 1]}),
+            "entry 1 lacks or garbles",
+        ),
         (lambda m: m["train"]["a"][0].update(img_path="a/no.png"), r"not there: .*no\.png"),
     ):
         meta = json.loads(json.dumps(whole))
@@ -217,7 +222,7 @@ def test_meta_json_mistakes(root: Path) -> None:
 
 
 def test_real_iad_views_and_mistakes(root: Path) -> None:
-    layouts.real_iad(root, deeper=True)
+    sample_sets.real_iad(root, deeper=True)
     dataset = read_dataset(root)
     views = [re.search(r"_(C\d)", r.image.name).group(1) for r in dataset.test if r.anomalous]
     assert views == ["C1", "C2"]
@@ -233,7 +238,7 @@ def test_real_iad_views_and_mistakes(root: Path) -> None:
 
 
 def test_kolektor_without_a_mask(root: Path) -> None:
-    (layouts.kolektor(root) / "test" / "10000_GT.png").unlink()
+    (sample_sets.kolektor(root) / "test" / "10000_GT.png").unlink()
     one_line(r"10000\.png: its mask 10000_GT\.png is missing", lambda: read_dataset(root))
 
 

@@ -1,50 +1,79 @@
 """One image or mask from its file: any common pixel format, upright, 8-bit, resized.
 
-What becomes of an unusual file:
+A file is known by its content, never by its name. What becomes of an unusual one:
 
 - grey, palette, CMYK and the like: converted to RGB;
-- transparency: composited over white, as viewers show it;
+- transparency: composited over white, as viewers show it; alpha that is 0 everywhere was never
+  filled in and counts for nothing, with a note;
 - 16 bits a channel: the full range 0..65535 is scaled to 0..255, the same for every image (a
-  stretch to each image's own range would make equal parts look different);
+  stretch to each image's own range would make equal parts look different). Cameras of 10, 12 or
+  14 bits leave most of it empty: a note says so, and ``levels`` gives the range they fill;
+- WhiteIsZero (TIFF): inverted, whatever the depth;
 - EXIF rotation: applied, so that the pixels stand as a viewer shows them;
+- damaged metadata around sound pixels: left out;
 - several frames or pages: the first;
-- floating point, damaged, empty, or no image at all: one line that names the file.
+- a JPEG many times as large as asked for: decoded reduced (`image_file.REDUCED_AT_LEAST`);
+- floating point, damaged, empty, too large, or no image at all: one line that names the file.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+import PIL
+from PIL import Image
 
+from invad_fast.data.image_file import TURNS, Decoded, decode, stored_size
 from invad_fast.data.mask_source import MaskFiles, MaskRuns
+from invad_fast.data.pixel_values import Levels, Strip, eight_bit_strips, rescale, shown, strips
+from invad_fast.data.record import Record
+from invad_fast.data.size import Size
 from invad_fast.errors import InputError
 
-if TYPE_CHECKING:
-    from invad_fast.data.record import Record
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+_FEW_VALUES = 8  # no more than that: drawn, and nothing was lost
+FAINTEST_LOSSY = 16  # traces around the edges of a lossy mask stay below it where it is black
 
 
-def load_image(path: str | Path, size: Size | None = None) -> np.ndarray:
+def load_image(
+    path: str | Path, size: Size | None = None, levels: Levels | None = None
+) -> np.ndarray:
     """The image at ``path`` as uint8 H x W x 3, RGB.
 
     ``size`` (height, width) resizes straight to it, bilinear and antialiased as PIL does it
-    (SPEC section 1, Training); None keeps the size. Raises `InputError` naming the file.
+    (method.md §1, Training); None keeps the size. ``levels`` are the values of a 16-bit channel
+    that become 0 and 255; None for (0, 65535). Raises `InputError` naming the file.
     """
-    image = _as_rgb(_open(Path(path)), path)
-    if size is not None and image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.array(image)
+    path = Path(path)
+    if levels is not None:
+        check_levels(levels)
+    decoded = decode(path, size)
+    if decoded.deep_colours and levels is not None:
+        rescale(decoded.image, decode(path, size, low_bytes=True).image, levels)
+    pixels = eight_bit_strips(decoded, path, levels)
+    if size is None:
+        return _turned(_whole(pixels, decoded.image), decoded.orientation)
+    stored = size[::-1] if decoded.orientation >= 5 else size
+    return _turned(np.asarray(_resized(pixels, decoded, stored)), decoded.orientation)
 
 
-def load_mask(record: "Record", size: Size | None = None) -> np.ndarray:
+def check_levels(levels: Levels) -> None:
+    """Raises `InputError` where ``levels`` are no range of a 16-bit channel."""
+    low, high = levels
+    if not 0 <= low < high <= 65535:
+        raise InputError(f"levels must rise within 0 to 65535, not from {low} to {high}")
+
+
+def decoding(levels: Levels | None = None) -> str:
+    """What fixes the pixels besides the file: part of the name of whatever is kept of them."""
+    return f"PIL {PIL.__version__}, reading 2, levels {levels or 'all'}"
+
+
+def load_mask(record: Record, size: Size | None = None) -> np.ndarray:
     """The mask of ``record`` as uint8 H x W of 0 and 1; zeros where the part is normal.
 
-    Every pixel above 0 is anomalous (VisA and LOCO number their defects), above 127 in a JPEG,
-    whose compression leaves traces around the edges. ``size`` (height, width) resizes to the
-    nearest pixel; None gives the upright image's size.
+    Every pixel above 0 is anomalous (VisA and LOCO number their defects). Compression with loss
+    leaves traces around the edges: there it is every pixel above half of the brightest.
+    ``size`` (height, width) resizes to the nearest pixel; None gives the upright image's size.
 
     A mask of another size than the image is taken where it has the same aspect ratio (to 1 %).
     Where it has the size the image is stored in, but not the one it is shown in, it is rotated
@@ -53,9 +82,8 @@ def load_mask(record: "Record", size: Size | None = None) -> np.ndarray:
     """
     if not record.anomalous and size is not None:
         return np.zeros(size, np.uint8)
-    stored, orientation = _stored(record.image)
-    turned = orientation >= 5
-    upright = (stored[1], stored[0]) if turned else stored
+    stored, orientation = stored_size(record.image)
+    upright = stored[::-1] if orientation >= 5 else stored
     if not record.anomalous:
         return np.zeros(upright, np.uint8)
     sources: tuple[Path | MaskRuns, ...]
@@ -65,106 +93,93 @@ def load_mask(record: "Record", size: Size | None = None) -> np.ndarray:
     size = size or upright
     result = np.zeros(size, np.uint8)
     for source in sources:
-        mask = _decode_mask(source, record.image)
-        if turned and mask.size != (upright[1], upright[0]) and mask.size == (stored[1], stored[0]):
-            mask = _turn(mask, orientation)
-        if not _same_shape(mask.size, (upright[1], upright[0])):
+        mask = mask_pixels(source, record.image)
+        if orientation >= 5 and mask.shape != upright and mask.shape == stored:
+            mask = _turned(mask, orientation)
+        if not _same_shape(mask.shape, upright):
             name = source if isinstance(source, Path) else "its run-length mask"
             raise InputError(
                 f"{record.image} is {upright[1]}x{upright[0]}, but its mask {name} is "
-                f"{mask.width}x{mask.height}: the sizes must have the same aspect ratio"
+                f"{mask.shape[1]}x{mask.shape[0]}: the sizes must have the same aspect ratio"
             )
-        result |= np.asarray(mask.resize((size[1], size[0]), Image.Resampling.NEAREST))
+        nearest = Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST)
+        result |= np.asarray(nearest)
     return result
-
-
-def _open(path: Path) -> Image.Image:
-    """The decoded and upright image; whatever a decoder raises becomes one line."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except Exception as error:  # decoders raise SyntaxError, struct.error, IndexError, ...
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"{path}: no such image file")
-    if isinstance(error, PermissionError):
-        return InputError(f"{path}: this file may not be read (permission denied)")
-    if isinstance(error, IsADirectoryError):
-        return InputError(f"{path}: a folder, not an image file")
-    if isinstance(error, Image.DecompressionBombError):
-        return InputError(f"{path}: too large to decode ({_one_line(error)})")
-    try:
-        empty = path.stat().st_size == 0
-    except OSError:
-        empty = False
-    reason = "the file is empty" if empty else _one_line(error) or type(error).__name__
-    return InputError(f"{path}: not a readable image, damaged or cut short ({reason})")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _as_rgb(image: Image.Image, path: str | Path) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode == "F":
-        raise InputError(f"{path}: floating-point pixels have no fixed range; save 8 or 16 bits")
-    if image.mode.startswith("I"):  # I;16, I;16B and, from some decoders, 16 bits within I
-        pixels = np.asarray(image).astype(np.int64)
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise InputError(f"{path}: 32-bit pixels outside 0..65535; save 8 or 16 bits")
-        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
 
 
 def image_size(path: Path) -> Size:
     """(height, width) as the file stores the image, without decoding its pixels."""
-    return _stored(path)[0]
+    return stored_size(path)[0]
 
 
-def _stored(path: Path) -> tuple[Size, int]:
-    """The size as stored, and the EXIF orientation 1..8."""
-    try:
-        with Image.open(path) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            return (image.height, image.width), orientation if orientation in range(1, 9) else 1
-    except Exception as error:  # as in _open
-        raise _unreadable(path, error) from None
+def _whole(pixels: Iterator[Strip], image: Image.Image) -> np.ndarray:
+    result = np.empty((image.height, image.width, 3), np.uint8)
+    for top, strip in pixels:
+        result[top : top + strip.height] = np.asarray(strip.convert("RGB"))
+    return result
 
 
-def _decode_mask(source: Path | MaskRuns, image: Path) -> Image.Image:
+def _resized(pixels: Iterator[Strip], decoded: Decoded, size: Size) -> Image.Image:
+    """The image at ``size``, as PIL resizes: all rows first, then all columns.
+
+    The rows are resized strip by strip, which is the same, so that no converted copy of the whole
+    image is ever needed.
+    """
+    height, width = size
+    rows, columns = decoded.extent
+    bilinear = Image.Resampling.BILINEAR
+    narrow: Image.Image | None = None
+    for top, strip in pixels:
+        if strip.width != width or columns != width:
+            strip = strip.resize((width, strip.height), bilinear, (0, 0, columns, strip.height))
+        if strip.height == decoded.image.height:
+            narrow = strip
+            continue
+        if narrow is None:
+            narrow = Image.new(strip.mode, (width, decoded.image.height))
+        narrow.paste(strip, (0, top))
+    assert narrow is not None, "an image has rows"
+    if narrow.height != height or rows != height:
+        narrow = narrow.resize((width, height), bilinear, (0, 0, width, rows))
+    return narrow.convert("RGB")
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels stood upright; always an array of its own."""
+    if orientation in TURNS:
+        return np.array(Image.fromarray(pixels).transpose(TURNS[orientation]))
+    return pixels if pixels.flags.writeable else pixels.copy()
+
+
+def mask_pixels(source: Path | MaskRuns, image: Path) -> np.ndarray:
+    """The mask as it is stored (a rotation tag of its own applied): uint8 H x W of 0 and 1."""
     if isinstance(source, MaskRuns):
         try:
-            return Image.fromarray(np.ascontiguousarray(source.decode()))
+            return np.ascontiguousarray(source.decode())
         except InputError as error:
             raise InputError(f"{image}: {error}") from None
-    mask = _open(source)
-    if mask.mode[0] in "1LIF" and not mask.has_transparency_data:
-        values = np.asarray(mask)
-    else:  # black is the background, whatever its index in a palette, and so is the transparent
-        mask = mask.convert("RGBA")
-        black = Image.new("RGBA", mask.size, (0, 0, 0, 255))
-        values = np.asarray(Image.alpha_composite(black, mask))[..., :3].max(axis=2)
-    lossy = source.suffix.lower() in (".jpg", ".jpeg", ".jpe")
-    return Image.fromarray((values > (127 if lossy else 0)).astype(np.uint8))
+    decoded = decode(source)
+    mask = decoded.image
+    values = np.empty((mask.height, mask.width), np.uint8)
+    numbers = mask.mode == "F" or mask.mode.startswith("I")
+    # Black is the background, whatever its index in a palette, and so is the transparent.
+    for top, strip in strips(mask) if numbers else shown(mask, source, 0):
+        pixels = np.asarray(strip)
+        if decoded.white_is_zero:
+            pixels = 65535 - pixels
+        if numbers:
+            pixels = np.where(pixels > 0, 255, 0)
+        elif pixels.ndim == 3:
+            pixels = pixels.max(axis=2)
+        values[top : top + strip.height] = pixels
+    lossy = decoded.lossy
+    if mask.format in ("JPEG2000", "AVIF"):  # which do not say whether anything was lost
+        lossy = len(np.unique(values)) > _FEW_VALUES
+    limit = max(int(values.max()) // 2, FAINTEST_LOSSY) if lossy else 0
+    return _turned((values > limit).astype(np.uint8), decoded.orientation)
 
 
-def _turn(mask: Image.Image, orientation: int) -> Image.Image:
-    tagged = mask.copy()
-    tagged.getexif()[ExifTags.Base.Orientation] = orientation
-    return ImageOps.exif_transpose(tagged)
-
-
-def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+def _same_shape(mask: Size, image: Size) -> bool:
     """Equal aspect ratios to 1 %, or to the rounding of the smaller one's sides to a pixel."""
     scale = max(mask[0] / image[0], mask[1] / image[1])
     slack = [max(1.0, 0.01 * side * scale) for side in image]

@@ -6,6 +6,10 @@ from typing import Any
 
 from invad_fast.errors import InputError
 
+GARBLED = (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError)
+"""What Python raises where JSON holds something else than is expected: Python reads ``Infinity``,
+which no integer is, and integers that no float is."""
+
 
 def read_json(path: Path) -> Any:
     """The content of the JSON file; `InputError` names a file that cannot be read as one."""
@@ -16,9 +20,3 @@ def read_json(path: Path) -> Any:
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable JSON file ({reason})") from None
-
-
-def listed_path(base: Path, text: str) -> Path:
-    """A path that an index lists below ``base``; backslashes of Windows tools are understood."""
-    path = base / text
-    return base / text.replace("\\", "/") if "\\" in text and not path.exists() else path

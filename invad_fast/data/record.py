@@ -1,15 +1,18 @@
 """The one record type that every reader produces, and the set of them a model is trained on."""
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from invad_fast.checked import unknown_name
 from invad_fast.data.mask_source import MaskFiles, MaskRuns
 from invad_fast.errors import InputError
 
 GOOD = "good"
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Record:
 
     image: Path
     class_name: str
-    split: Literal["train", "test"]
+    split: Split
     defect: str
     anomalous: bool
     mask: Path | MaskFiles | MaskRuns | None = None
@@ -42,15 +45,18 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All records found under ``root``, sorted by class, split, defect and file name.
+    """The records found under ``root``, sorted by class, split, defect and file name.
 
-    Training never uses an anomalous image: those that a data set keeps among its training
-    images (DAGM, KolektorSDD2) stay in ``records`` but are not in ``train``.
+    ``validation`` has those of a split of its own (MVTec LOCO, 3D-AD), which belong neither to
+    training nor to the test and are in no other list or count.
+    Training never uses an anomalous image: those that a data set keeps among its training images
+    (DAGM, KolektorSDD2) stay in ``records`` but are not in ``train``.
     """
 
     root: Path
     layout: str
     records: tuple[Record, ...]
+    validation: tuple[Record, ...] = field(default=(), compare=False)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -86,16 +92,29 @@ class Dataset:
                 row[0] += not record.anomalous
         return {name: ClassCount(a, b, c, masks > 0) for name, (a, b, c, masks) in tally.items()}
 
+    def refuse_inside(self, folder: Path, option: str) -> None:
+        """Refuses a folder of this data set for what is written.
+
+        Raises:
+            InputError: the files there would be taken for parts the next time.
+        """
+        if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self.root)):
+            raise InputError(
+                f"{folder} lies inside the data set {self.root}, where what is written would be "
+                f"taken for parts the next time: choose another {option}"
+            )
+
     def only(self, classes: Iterable[str]) -> "Dataset":
         """The same data set with just these classes; `InputError` names one that is not there."""
         wanted = set(classes)
         unknown = sorted(wanted - set(self.classes))
         if unknown:
-            raise InputError(
-                f"{self.root}: no class {unknown[0]!r}; there are {', '.join(self.classes)}"
-            )
-        kept = tuple(record for record in self.records if record.class_name in wanted)
-        return Dataset(self.root, self.layout, kept)
+            raise InputError(f"{self.root}: {unknown_name('class', unknown[0], self.classes)}")
+        kept, held_out = (
+            tuple(record for record in records if record.class_name in wanted)
+            for records in (self.records, self.validation)
+        )
+        return Dataset(self.root, self.layout, kept, held_out)
 
 
 def sorted_dataset(root: Path, layout: str, records: Iterable[Record]) -> Dataset:
@@ -116,4 +135,6 @@ def sorted_dataset(root: Path, layout: str, records: Iterable[Record]) -> Datase
                 f"{record.class_name!r} have one; add it, or remove all masks of the class to get "
                 "image-level figures only"
             )
-    return Dataset(root, layout, tuple(ordered))
+    validation = tuple(record for record in ordered if record.split == "validation")
+    used = tuple(record for record in ordered if record.split != "validation")
+    return Dataset(root, layout, used, validation)

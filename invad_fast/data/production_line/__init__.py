@@ -11,6 +11,7 @@ from invad_fast.data.production_line.defects import DEFECTS, SMALLEST, changed
 from invad_fast.data.production_line.paint import Canvas, eight_bits, fill, photograph
 from invad_fast.data.production_line.products import PRODUCTS
 from invad_fast.errors import InputError
+from invad_fast.files import make_folder, written_whole
 
 __all__ = ["DEFECTS", "PRODUCTS", "make_production_line", "photograph_part"]
 
@@ -56,7 +57,8 @@ def make_production_line(
         train: good parts of each product to train on.
         test_good, defects: good parts of each product, and parts of each defect type, to test on.
     """
-    if root.exists() and any(root.iterdir()):
+    make_folder(root)
+    if any(root.iterdir()):
         raise InputError(f"{root} is not empty: choose a folder that is not there yet")
     for product_index, product in enumerate(PRODUCTS):
         kinds = [("train", "good", train), ("test", "good", test_good)]
@@ -74,5 +76,6 @@ def make_production_line(
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    make_folder(path.parent)
+    with written_whole(path) as partial:
+        Image.fromarray(pixels).save(partial, format="PNG")

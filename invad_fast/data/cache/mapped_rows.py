@@ -29,20 +29,30 @@ Progress = Callable[[int, int], None]
 
 _FORMAT = 2
 _PER_IMAGE = 128  # bytes at most for an image's entry in the line of JSON, besides its path
+_MISSING = -1  # the byte count noted of an image that could not be read
 _ABANDONED = 24 * 3600  # seconds after which an unfinished file is nobody's any more
 
 
 class MappedRows:
     """The rows of one list of images, in its order; made by `keep_rows`.
 
-    May hold fewer rows than the list, the first ``kept`` ones (the bound on its bytes).
-    Worker processes open the file themselves, however started.
+    May hold fewer rows than the list, the first ``kept`` ones (the bound on its bytes), and none
+    for the images in ``missing``, which could not be read.
+    Other processes open the file themselves, however started.
     """
 
-    def __init__(self, file: Path, row_bytes: int, total: int, kept: int) -> None:
+    def __init__(
+        self,
+        file: Path,
+        row_bytes: int,
+        total: int,
+        kept: int,
+        missing: frozenset[int] = frozenset(),
+    ) -> None:
         self.file = file
         self.row_bytes = row_bytes
         self.kept = kept
+        self.missing = missing
         self._total = total
         self._rows: np.ndarray | None = None
 
@@ -102,6 +112,14 @@ class RowWriter:
     def store(self, index: int, row: np.ndarray) -> None:
         """Writes the row of image ``index``."""
         os.pwrite(self._stream.fileno(), row.tobytes(), index * self._row_bytes)
+        self._done()
+
+    def miss(self, index: int) -> None:
+        """Notes that image ``index`` cannot be read: it has no row, and is tried the next time."""
+        self.entries[index] = _Entry(self._paths[index], _MISSING, 0, "")
+        self._done()
+
+    def _done(self) -> None:
         with self._lock:
             self._stored += 1
             self._tell(self._stored)
@@ -124,10 +142,10 @@ def keep_rows(
     A row is taken from the earlier file where its image's byte count and modification time are
     the same (``verify`` distrusts them and reads every file), or else where its content is.
     ``compute`` makes the others: it is called with their indices, and for each calls
-    ``opening``, reads the image, and calls ``store``. The processes of a machine share them.
-    The new file replaces the old one in one step: a kill at any moment leaves a whole file or
-    none. Images beyond ``max_bytes`` are left out, and other caches in the folder are removed,
-    the longest unused first, until all fit into it.
+    ``opening``, reads the image, and calls ``store``, or ``miss`` to go on without it. The
+    processes of a machine share them. The new file replaces the old one in one step: a kill at
+    any moment leaves a whole file or none. Images beyond ``max_bytes`` are left out, and other
+    caches in the folder are removed, the longest unused first, until all fit into it.
 
     Args:
         name: of the kind of rows, and of all that fixes them besides the images:
@@ -153,7 +171,10 @@ def keep_rows(
     except OSError as error:
         raise InputError(f"{folder}: the cache cannot be written ({error})") from None
     world.wait()
-    return MappedRows(file, row_bytes, len(paths), fitting)
+    # A file with rows missing is never up to date, so that there was a plan.
+    written = [] if plan is None else _read_entries(file, row_bytes)
+    missing = (i for i, entry in enumerate(written) if entry.byte_count == _MISSING)
+    return MappedRows(file, row_bytes, len(paths), fitting, frozenset(missing))
 
 
 def fitting_rows(paths: Sequence[str], row_bytes: int, max_bytes: int) -> int:

@@ -5,12 +5,14 @@ are cut out before the file is parsed, and what is left never becomes Python obj
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from invad_fast.data.json_file import GARBLED
 from invad_fast.errors import InputError
 
 CLASSES = 80
@@ -67,7 +69,7 @@ def read_annotations(path: Path, with_segments: bool) -> CocoAnnotations:
         content = json.loads(data, object_hook=None if with_segments else _without_segments)
         del data
         return _collect(path, digest, content, with_segments)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (*GARBLED, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
@@ -82,12 +84,12 @@ def _without_segments(item: dict[str, Any]) -> Any:
 
 
 def _collect(path: Path, digest: str, content: Any, with_segments: bool) -> CocoAnnotations:
-    names = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
+    names = {int(entry["id"]): _class_name(path, entry["name"]) for entry in content["categories"]}
     if len(names) != CLASSES:
         raise InputError(f"{path}: {len(names)} classes; COCO-AD splits the {CLASSES} of COCO 2017")
     categories = dict(sorted(names.items()))
     images = {
-        int(entry["id"]): CocoImage(str(entry["file_name"]), _size(entry))
+        int(entry["id"]): CocoImage(_file_name(path, entry["file_name"]), _size(entry))
         for entry in content["images"]
     }
     frequency = dict.fromkeys(categories, 0)
@@ -113,6 +115,23 @@ def _collect(path: Path, digest: str, content: Any, with_segments: bool) -> Coco
         if with_segments:
             image.segments.append((category, segment))
     return CocoAnnotations(path, digest, images, categories, frequency, strays)
+
+
+def _class_name(path: Path, name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{path}: a class needs a name, not {name!r}")
+    return name
+
+
+def _file_name(path: Path, name: Any) -> str:
+    """The image's path below the folder of images, from which it must not lead out."""
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{path}: an image needs a file_name, not {name!r}")
+    windows = PureWindowsPath(name)
+    inside = os.path.normpath(windows.as_posix())
+    if windows.anchor or inside.split("/")[0] == "..":
+        raise InputError(f"{path}: the image {name!r} lies outside the folder of images")
+    return inside
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int] | None:

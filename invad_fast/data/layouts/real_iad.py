@@ -7,16 +7,18 @@ is there), or in the root. An entry has ``image_path``, ``mask_path`` and ``anom
 Anomalous images among the training ones (the noisy protocols) are read, but never trained on.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from invad_fast.data.json_file import listed_path, read_json
-from invad_fast.data.listing import require_files, subfolders
-from invad_fast.data.record import GOOD, Record
+from invad_fast.data.json_file import read_json
+from invad_fast.data.layouts.found import Found
+from invad_fast.data.layouts.listing import ListedFiles, require_files, subfolders
+from invad_fast.data.layouts.names import is_good
+from invad_fast.data.record import GOOD, Record, Split
 from invad_fast.errors import InputError
 
 INDEX_FOLDERS = ("realiad_jsons/realiad_jsons", "realiad_jsons", ".")
+SPLITS: tuple[Split, ...] = ("train", "test")
 IMAGE_FOLDERS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw", ".")
 
 
@@ -25,16 +27,20 @@ def matches(root: Path) -> bool:
     return bool(_indices(root))
 
 
-def read(root: Path) -> Iterator[Record]:
-    """The records of every class that has both its JSON file and its images."""
+def read(root: Path, outside: bool) -> Found:
+    """What every JSON file says that has its images; they must exist, below the root unless
+    ``outside``."""
+    found = Found()
     for index, images in _indices(root):
+        if images is None:
+            found.notes.append(f"the images that {index.relative_to(root)} lists are not there")
+            continue
         content = read_json(index)
+        files = ListedFiles(root, images, index, outside)
         try:
             normal = content.get("meta", {}).get("normal_class", "OK")
             records = [
-                _record(index.stem, images, split, entry, normal)
-                for split in ("train", "test")
-                for entry in content[split]
+                _record(files, split, entry, normal) for split in SPLITS for entry in content[split]
             ]
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
@@ -43,32 +49,34 @@ def read(root: Path) -> Iterator[Record]:
             ) from None
         require_files([r.image for r in records], index)
         require_files([r.mask for r in records if isinstance(r.mask, Path)], index)
-        yield from records
+        found.records += records
+    return found
 
 
-def _indices(root: Path) -> list[tuple[Path, Path]]:
-    """(JSON file, folder of images) for every class, from the first folder that has any."""
+def _indices(root: Path) -> list[tuple[Path, Path | None]]:
+    """(JSON file, folder of images or None) for every class, from the first folder that has any."""
     image_roots = [root / name for name in IMAGE_FOLDERS if (root / name).is_dir()]
     for name in INDEX_FOLDERS:
-        found = []
+        found: list[tuple[Path, Path | None]] = []
         for index in sorted((root / name).glob("*.json")):
             folders = (images / index.stem for images in image_roots)
-            images = next((folder for folder in folders if subfolders(folder)), None)
-            if images is not None:
-                found.append((index, images))
-        if found:
-            return found
+            found.append((index, next((f for f in folders if subfolders(f)), None)))
+        if any(images for _, images in found):
+            return found if name != "." else [pair for pair in found if pair[1]]
     return []
 
 
-def _record(name: str, images: Path, split: str, entry: Any, normal: str) -> Record:
-    anomalous = entry["anomaly_class"] != normal
+def _record(files: ListedFiles, split: Split, entry: Any, normal: str) -> Record:
+    kind = entry["anomaly_class"]
+    if not isinstance(kind, str) or not kind.strip():
+        raise TypeError(f"an anomaly_class that is {kind!r}")
+    anomalous = kind != normal and not is_good(kind)
     mask = entry.get("mask_path") if anomalous else None
     return Record(
-        listed_path(images, entry["image_path"]),
-        name,
-        "train" if split == "train" else "test",
-        str(entry["anomaly_class"]) if anomalous else GOOD,
+        files.path(entry["image_path"]),
+        files.index.stem,
+        split,
+        kind if anomalous else GOOD,
         anomalous,
-        listed_path(images, mask) if mask else None,
+        files.path(mask) if mask else None,
     )

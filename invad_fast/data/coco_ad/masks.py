@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from invad_fast.data.json_file import GARBLED
 from invad_fast.data.mask_source import MaskRuns, run_lengths
 from invad_fast.errors import InputError
 
@@ -52,7 +53,7 @@ def _from_runs(coder: Any, segmentation: dict[str, Any], size: tuple[int, int], 
         counts = segmentation["counts"]
         stated = tuple(int(side) for side in segmentation["size"])
         lengths = [int(c) for c in counts] if isinstance(counts, list) else run_lengths(counts)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except GARBLED:
         raise InputError(f"{where}: a run-length mask lacks its size or counts") from None
     if stated != size:
         raise InputError(
@@ -71,7 +72,7 @@ def _polygon(coordinates: Any, size: tuple[int, int]) -> list[float] | None:
     """
     try:
         values = [float(value) for value in coordinates]
-    except (TypeError, ValueError):
+    except GARBLED:
         return None
     if len(values) < 6 or len(values) % 2 or not all(map(math.isfinite, values)):
         return None

@@ -1,18 +1,19 @@
-"""COCO-AD (SPEC section 4), built from COCO 2017's annotation files without opening an image.
+"""COCO-AD (method.md §4), built from COCO 2017's annotation files without opening an image.
 
 Split k (0 to 3) takes the classes 20k to 20k+19, in the order of their ids, as anomalous. It
 trains on the train2017 images that have annotations, but none of those classes, and tests on
 all annotated val2017 images; the mask is the union of the anomalous classes' segmentations.
 
-A build is the folder ``split<k>``: ``meta.json`` (see `meta_json`), ``masks/*.png`` where asked
-for, and ``build.json``, by which an interrupted build goes on. ``classes.csv`` beside it is the
-report of class frequencies.
+A build is the folder ``split<k>``: ``meta.json`` (see `meta_json`), links to the folders of
+images, ``masks/*.png`` where asked for, and ``build.json``, by which an interrupted build goes
+on. ``classes.csv`` beside it is the report of class frequencies.
 """
 
-import csv
+import io
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from typing import Any
 
 from PIL import Image
 
-from invad_fast.data.coco_annotations import CocoAnnotations, CocoImage, read_annotations
-from invad_fast.data.coco_masks import require_pycocotools, union_mask
+from invad_fast.data.coco_ad.annotations import CocoAnnotations, CocoImage, read_annotations
+from invad_fast.data.coco_ad.masks import require_pycocotools, union_mask
 from invad_fast.data.images import image_size
 from invad_fast.data.json_file import read_json
 from invad_fast.data.mask_source import MaskRuns
 from invad_fast.errors import InputError
+from invad_fast.files import make_folder, write_whole, written_whole
+from invad_fast.names import csv_writer
 
 SPLITS = 4
 MASKS = ("png", "none")
@@ -104,7 +107,7 @@ def build_coco_ad(
     if train.categories != test.categories:
         raise InputError(f"{train.path} and {test.path} list different classes")
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         _write_frequencies(out / "classes.csv", train, test)
         return tuple(
             _build_split(root, k, out / f"split{k}", masks, train, test, progress) for k in chosen
@@ -134,12 +137,13 @@ def _build_split(
     complete = (len(train.images), len(test.images)) == FULL
     if complete:
         _check(split, len(train_images), len(test_images), train.path.parent)
-    build = {"format": 1, "masks": masks, "annotations": [train.content, test.content]}
+    build = {"format": 2, "masks": masks, "annotations": [train.content, test.content]}
     _prepare(folder, build)
 
-    train_base, test_base = (_relative(root, name, folder) for name in ("train2017", "val2017"))
+    train_base, test_base = (_images(root, name, folder) for name in ("train2017", "val2017"))
     train_entries = [_entry(train_base, image, anomalous=False) for image in train_images]
     test_entries = []
+    stems = Counter(Path(image.file_name).stem for image in test_images)
     empty = dropped = kept = done = 0
     defective = sum(bool(image.categories & anomalous) for image in test_images)
     for image in test_images:
@@ -155,7 +159,7 @@ def _build_split(
         dropped += parts
         empty += runs.empty
         if masks == "png":
-            entry["mask_path"] = f"masks/{Path(image.file_name).stem}.png"
+            entry["mask_path"] = f"masks/{_mask_name(image.file_name, stems)}.png"
             kept += not _write_mask(folder / entry["mask_path"], runs)
         else:
             entry["mask_rle"] = {"size": [runs.height, runs.width], "counts": runs.counts}
@@ -163,7 +167,7 @@ def _build_split(
         if progress is not None:
             progress(done, defective)
     index = {"train": {CLASS_NAME: train_entries}, "test": {CLASS_NAME: test_entries}}
-    _write_text(folder / "meta.json", json.dumps(index))
+    write_whole(folder / "meta.json", json.dumps(index))
     return SplitReport(
         split,
         folder,
@@ -195,8 +199,11 @@ def _prepare(folder: Path, build: dict[str, Any]) -> None:
     """
     marker, masks = folder / "build.json", folder / "masks"
     if marker.is_file():
-        if read_json(marker) == build:
+        made = read_json(marker)
+        if made == build:
             return
+        if not isinstance(made, dict) or set(made) != set(build):
+            raise InputError(f"{marker} is not of an earlier build; give another folder")
         (folder / "meta.json").unlink(missing_ok=True)
         shutil.rmtree(masks, ignore_errors=True)
     elif folder.is_dir() and any(folder.iterdir()):
@@ -204,14 +211,24 @@ def _prepare(folder: Path, build: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if build["masks"] == "png":
         masks.mkdir()
-    _write_text(marker, json.dumps(build))
+    write_whole(marker, json.dumps(build))
 
 
-def _relative(root: Path, name: str, folder: Path) -> str:
-    """The folder of images as seen from the build: readers join it to the build's path."""
+def _images(root: Path, name: str, folder: Path) -> str:
+    """The folder of images as seen from the build: a link in it, or where none can be made the
+    way out of the build, which readers of meta.json follow only when they are told to."""
     images = root / "images" / name
     chosen = images if images.is_dir() else root / name
-    return os.path.relpath(chosen.resolve(), folder.resolve()).replace(os.sep, "/")
+    way = os.path.relpath(chosen.resolve(), folder.resolve())
+    link = folder / name
+    try:
+        if link.is_symlink() and os.readlink(link) != way:
+            link.unlink()
+        if not link.is_symlink():
+            link.symlink_to(way, target_is_directory=True)
+    except (OSError, NotImplementedError):
+        return way.replace(os.sep, "/")
+    return name
 
 
 def _entry(base: str, image: CocoImage, anomalous: bool) -> dict[str, Any]:
@@ -224,34 +241,37 @@ def _entry(base: str, image: CocoImage, anomalous: bool) -> dict[str, Any]:
     }
 
 
+def _mask_name(image: str, stems: Counter[str]) -> str:
+    """The image's stem, or where several images share it the whole name."""
+    stem = Path(image).stem
+    return stem if stems[stem] == 1 else image
+
+
 def _write_mask(file: Path, runs: MaskRuns) -> bool:
     """Writes a mask of 0 and 255, unless it is there already; whether it was written."""
     if file.exists():
         return False
-    unfinished = file.with_suffix(".part")
-    Image.fromarray(runs.decode() * 255).save(unfinished, "PNG", compress_level=1)
-    os.replace(unfinished, file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(file) as partial:
+        Image.fromarray(runs.decode() * 255).save(partial, "PNG", compress_level=1)
     return True
-
-
-def _write_text(file: Path, text: str) -> None:
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, file)
 
 
 def _write_frequencies(file: Path, train: CocoAnnotations, test: CocoAnnotations) -> None:
     """A row for every class: the split that makes it anomalous, its annotations and images."""
     columns = "id,name,split,train_annotations,train_images,test_annotations,test_images"
+    text = io.StringIO()
+    write = csv_writer(text)
+    write(columns.split(","))
+    if file.exists() and not file.read_bytes().startswith(text.getvalue().encode()):
+        raise InputError(f"{file} is there and is not of an earlier build; give another folder")
     images = {key: [0, 0] for key in train.categories}
     for which, annotations in enumerate((train, test)):
         for image in annotations.images.values():
             for key in image.categories:
                 images[key][which] += 1
-    with open(file, "w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(columns.split(","))
-        for number, (key, name) in enumerate(train.categories.items()):
-            in_train, in_test = images[key]
-            counts = (train.frequency[key], in_train, test.frequency[key], in_test)
-            table.writerow([key, name, number // CLASSES_PER_SPLIT, *counts])
+    for number, (key, name) in enumerate(train.categories.items()):
+        in_train, in_test = images[key]
+        counts = (train.frequency[key], in_train, test.frequency[key], in_test)
+        write([key, name, number // CLASSES_PER_SPLIT, *counts])
+    write_whole(file, text.getvalue())

@@ -1,11 +1,13 @@
 """Telling the layouts apart, and what data sets come in each."""
 
-from collections.abc import Callable, Iterator
+import os
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from invad_fast.data import (
+from invad_fast.data.layouts import (
     btad,
     dagm,
     folder,
@@ -16,9 +18,11 @@ from invad_fast.data import (
     real_iad,
     visa,
 )
-from invad_fast.data.listing import class_folders, subfolders
-from invad_fast.data.record import Dataset, Record, sorted_dataset
-from invad_fast.errors import InputError
+from invad_fast.data.layouts.found import Found
+from invad_fast.data.layouts.listing import class_folders, subfolders
+from invad_fast.data.layouts.unused import unused_note
+from invad_fast.data.record import Dataset, sorted_dataset
+from invad_fast.errors import InputError, InputWarning
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,10 @@ class Layout:
     """(data set, where its authors give it)"""
     indexed: bool
     matches: Callable[[Path], bool]
-    read: Callable[[Path], Iterator[Record]]
+    read: Callable[[Path, bool], Found]
+    """(root, whether an index may list files outside it) -> what is there"""
+    accepts: Callable[[Path], bool] | None = None
+    """Whether it can be read where it is asked for by name; None where ``matches`` says it all."""
 
 
 def _has_class(is_class: Callable[[Path], bool], root: Path) -> bool:
@@ -43,13 +50,23 @@ def _has_class(is_class: Callable[[Path], bool], root: Path) -> bool:
 
 
 def _read_classes(
-    is_class: Callable[[Path], bool], read_class: Callable[[Path], Iterator[Record]], root: Path
-) -> Iterator[Record]:
+    is_class: Callable[[Path], bool],
+    read_class: Callable[[Path, Path], Found],
+    root: Path,
+    outside: bool,
+) -> Found:
+    whole = Found()
     for folder_of_class in class_folders(root, is_class):
-        records = list(read_class(folder_of_class))
-        if not records:
+        found = read_class(folder_of_class, root)
+        if not found.records:
             raise InputError(f"{folder_of_class}: a class without a single image; fill or remove")
-        yield from records
+        whole.add(found)
+    return whole
+
+
+def _is_tree(folder: Path) -> bool:
+    """Whether ``folder`` is a class of MVTec's tree, whatever its good parts are called."""
+    return mvtec.is_class(folder) or btad.is_class(folder)
 
 
 _KNOWN = (
@@ -90,7 +107,8 @@ _KNOWN = (
         ),
         False,
         partial(_has_class, mvtec.is_class),
-        partial(_read_classes, mvtec.is_class, mvtec.read_class),
+        partial(_read_classes, _is_tree, mvtec.read_class),
+        partial(_has_class, _is_tree),
     ),
     Layout(
         "mvtec_3d",
@@ -106,7 +124,8 @@ _KNOWN = (
         (("BTAD", "the University of Udine's AViReS lab (avires.dimi.uniud.it/papers/btad)"),),
         False,
         partial(_has_class, btad.is_class),
-        partial(_read_classes, btad.is_class, btad.read_class),
+        partial(_read_classes, _is_tree, btad.read_class),
+        partial(_has_class, _is_tree),
     ),
     Layout(
         "dagm",
@@ -136,19 +155,28 @@ _KNOWN = (
 LAYOUTS = {layout.name: layout for layout in _KNOWN}
 
 
-def read_dataset(root: str | Path, layout: str | None = None) -> Dataset:
+def read_dataset(root: str | Path, layout: str | None = None, outside: bool = False) -> Dataset:
     """Reads the data set at ``root``, whatever its layout; ``layout`` names one to insist on.
 
     ``root`` holds the classes, or is itself a single class. An index file (``meta.json``,
-    VisA's table, Real-IAD's JSON files) is believed before the folders around it. Only names
-    are read, not images (but for KolektorSDD2's masks). Raises `InputError`, in one line, where
-    nothing or more than one layout fits, no image is found, or listed files are missing.
+    VisA's table, Real-IAD's JSON files) is believed before the folders around it; paths that it
+    lists outside of ``root`` are refused unless ``outside`` is set. Only names are read, not
+    images, but for files whose names leave open what they are.
+
+    What is found below ``root`` and not used is told in one warning: how many files, and why.
+
+    Raises `InputError`, in one line, where nothing or more than one layout fits, no image is
+    found, or listed files are missing.
     """
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InputError(f"no folder {root}: give the folder that holds the images")
     chosen = _named(root, layout) if layout is not None else _detect(root)
-    dataset = sorted_dataset(root, chosen.name, chosen.read(root))
+    found = chosen.read(root, outside)
+    note = unused_note(root, found, chosen.name, chosen.indexed)
+    if note is not None:
+        warnings.warn(note, InputWarning, stacklevel=2)
+    dataset = sorted_dataset(root, chosen.name, found.records)
     if not dataset.records:
         raise InputError(
             f"{root}: the {chosen.name} layout fits ({chosen.looks_like}), but it has no images"
@@ -160,7 +188,7 @@ def _named(root: Path, name: str) -> Layout:
     if name not in LAYOUTS:
         raise InputError(f"no layout {name!r}: choose one of {', '.join(LAYOUTS)}")
     chosen = LAYOUTS[name]
-    if not chosen.matches(root):
+    if not (chosen.accepts or chosen.matches)(root):
         raise InputError(f"{root}: not the {name} layout; looked for {chosen.looks_like}")
     return chosen
 
@@ -171,7 +199,10 @@ def _detect(root: Path) -> Layout:
         return fitting[0]
     if fitting:
         names = " and ".join(layout.name for layout in fitting)
-        raise InputError(f"{root}: fits more than one layout ({names}); name the one you mean")
+        raise InputError(
+            f"{root}: fits more than one layout ({names}); name the one you mean "
+            "with layout=… (--layout)"
+        )
     deeper = next((inner for inner in subfolders(root) if _fitting(inner)), None)
     if deeper is not None:
         raise InputError(f"{root}: no data set here, but one in it: give {deeper}")
