@@ -151,7 +151,7 @@ def scores_module(work: Path) -> str:
 
 def score_sources() -> list:
     """The metrics' core, which knows neither Python nor torch."""
-    sources = sorted((ROOT / "csrc/scores").glob("*.cpp"))
+    sources = sorted((ROOT / "csrc/scores").rglob("*.cpp"))
     return [source for source in sources if source.name != "python_module.cpp"]
 
 
@@ -177,8 +177,8 @@ def torch_paths():
 
 
 def ninja_file(sources: list, work: Path, compile_command: str, link_command: str) -> str:
-    # csrc/cpu and csrc/scores may hold files of one name.
-    objects = [work / f"{source.parent.name}_{source.stem}.o" for source in sources]
+    # Rooms may hold files of one name: csrc/scores/streaming/x.cpp is scores_streaming_x.cpp.o.
+    objects = [work / f"{'_'.join(s.relative_to(ROOT / 'csrc').parts)}.o" for s in sources]
     lines = [f"rule compile\n  command = {compile_command}\n  depfile = $out.d\n  deps = gcc"]
     lines.append(f"rule link\n  command = {link_command}")
     lines += [f"build {o}: compile {s}" for o, s in zip(objects, sources)]

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import csv
 import datetime
-import os
 import platform
-import re
 import statistics
 import time
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import pytest
 import torch
 
 from invad_fast.allocator import keep_freed_memory
+from invad_fast.doctor import machine
 
 # As the inference form and training do, for the baselines too: fresh pages cost the same elsewhere.
 keep_freed_memory()
@@ -28,21 +27,6 @@ COLUMNS = (
     "time", "device", "threads", "versions", "group", "name", "rounds", "p20_us", "p50_us",
     "p80_us", "ratio", "bytes", "flops", "bandwidth_fraction",
 )  # fmt: skip
-
-
-def device_name() -> str:
-    """As people call it: "2 cores of AMD EPYC, AVX512", with the GPU where torch sees one."""
-    processor = platform.processor() or platform.machine()
-    try:
-        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
-        processor = found[1] if found else processor
-    except OSError:
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    name = f"{cores} cores of {processor}, {torch.backends.cpu.get_cpu_capability()}"
-    if torch.cuda.is_available():
-        name += f"; {torch.cuda.get_device_name()}"
-    return name
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +99,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     times = {(row["group"], row["name"]): float(row["p50_us"]) for row in rows}
     fixed = {
         "time": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%MZ"),
-        "device": device_name(),
+        "device": machine(),
         "threads": torch.get_num_threads(),
         "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
     }

@@ -1,6 +1,6 @@
 """Features to map and score at the models' shapes, beside the straightforward map and the floor.
 
-``eager``: SPEC §2 word for word in torch and scipy. ``reference``: the products of neighbours in
+``eager``: method.md §2 word for word in torch and scipy. ``reference``: products of neighbours in
 plain torch. ``reading``: a sum over the features and reconstructions, the least that any map must
 do. All in one process: the ratios count.
 """

@@ -20,7 +20,7 @@ from torch import Tensor
 from invad_fast import InvAD
 from invad_fast.device import autocast
 from invad_fast.inference.convolution import Target
-from invad_fast.train import clip_gradients, make_optimizer
+from invad_fast.training.train import clip_gradients, make_optimizer
 
 MODELS = ("invad", "invad-lite")
 ROUNDS = Rounds(seconds=3.0, least=2, most=50)
@@ -134,7 +134,8 @@ def test_training_step(benchmark, name: str, form: Callable) -> None:
         trained.to(memory_format=torch.channels_last)
     with torch.no_grad():
         features = trained.encode(images(TRAINING_BATCH))
-    optimizer = make_optimizer(trained, 1e-3)
+    schedule = trained.schedule("paper")
+    optimizer = make_optimizer(trained, schedule, 1e-3)
     computed = GroupedInvAD(trained) if form is grouped else trained
 
     def step() -> float:
@@ -142,7 +143,7 @@ def test_training_step(benchmark, name: str, form: Callable) -> None:
         loss = trained.loss(features, outputs)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        clip_gradients(trained, trained.recipe.clip)
+        clip_gradients(trained, schedule.clip)
         optimizer.step()
         return loss.item()
 

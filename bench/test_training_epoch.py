@@ -13,9 +13,11 @@ from PIL import Image
 
 from invad_fast import InvAD
 from invad_fast.data import Dataset, Record
+from invad_fast.device import choose_precision
 from invad_fast.distributed import ALONE
-from invad_fast.features import open_features
-from invad_fast.train import TrainingOptions, _Trainer
+from invad_fast.training.features import open_features
+from invad_fast.training.options import TrainingOptions
+from invad_fast.training.train import _Trainer
 
 COUNT, BATCH = 16, 8
 SIZES = (128, 256)
@@ -48,12 +50,16 @@ def test_epoch(benchmark, dataset: Dataset, kept: str, size: int, tmp_path: Path
     settings = dict(KEPT[kept])
     if "cache" in settings:
         settings["cache"] = str(tmp_path / settings["cache"])
-    options = TrainingOptions(epochs=3, batch_size=BATCH, workers=0, precision="auto", **settings)
+    device = torch.device("cpu")
+    precision = choose_precision("auto", device)
+    options = TrainingOptions(
+        epochs=3, batch_size=BATCH, workers=0, precision=precision, **settings
+    ).completed(InvAD.schedule("paper"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = InvAD("invad-lite", encoder_weights=None, input_size=size)
-    device = torch.device("cpu")
-    trainer = _Trainer(model, options, COUNT, None, ALONE, device)
+    schedule = InvAD.schedule(options.schedule)
+    trainer = _Trainer(model, schedule, options, COUNT, {}, None, ALONE, device)
     features = open_features(model, dataset.train, options, device, False, ALONE)
     model.train()
 

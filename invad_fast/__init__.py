@@ -1,21 +1,9 @@
-"""invad_fast: fast, practical multi-class visual anomaly detection with InvAD."""
+"""invad_fast: fast, practical multi-class visual anomaly detection with InvAD.
 
-from invad_fast.anomaly_map import anomaly_map
-from invad_fast.config import InvADConfig
-from invad_fast.errors import InputError
-from invad_fast.method import Prediction
-from invad_fast.methods import create_model, load_model
-from invad_fast.model import InvAD
-from invad_fast.reverse_distillation import RDConfig, ReverseDistillation
+A name is imported from its file (``__init__.pyi`` says which) when it is first asked for: the
+command line's help, or who only reads a result, waits for no torch.
+"""
 
-__all__ = [
-    "InputError",
-    "InvAD",
-    "InvADConfig",
-    "Prediction",
-    "RDConfig",
-    "ReverseDistillation",
-    "anomaly_map",
-    "create_model",
-    "load_model",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

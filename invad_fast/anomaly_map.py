@@ -1,4 +1,4 @@
-"""features, reconstructions ─ anomaly_map ─> map ─> score (SPEC §2)."""
+"""features, reconstructions ─ anomaly_map ─> map ─> score (method.md §2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def anomaly_map(
     mode: str = "unified",
     sigma: float = 4.0,
 ) -> Tensor:
-    """Where the reconstruction differs from the features (paper §3.4; SPEC §2): N×H×W, float32.
+    """Where the reconstruction differs from the features (paper §3.4; method.md §2): N×H×W.
 
     0 where they agree, up to 2 where they are opposed. See :func:`map_and_score`.
     """

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
+from pydantic import Field, StrictStr, WrapValidator
+
+from invad_fast.checked import Real, Whole, checked, unknown_name
 from invad_fast.errors import InputError
 
-Size = tuple[int, int]
+# Far above any model that is of use, and far below what no machine holds or builds in time.
+_MOST_BLOCKS = 300
+_LONGEST_SIDE = 16384
+_Width = Annotated[Whole, Field(ge=1, le=65536)]
+_Side = Annotated[Whole, Field(ge=1, le=_LONGEST_SIDE)]
+_Index = Annotated[Whole, Field(ge=-1000, le=1000)]
+_Scales = Field(max_length=64)
+BlockCounts = Annotated[tuple[Annotated[Whole, Field(ge=1, le=_MOST_BLOCKS)], ...], _Scales]
 
 
-@dataclass(frozen=True)
+def _empty_or(value: Any, check: Callable[[Any], Any]) -> Any:
+    return None if value is None else check(value)
+
+
+def _square_or(value: Any, check: Callable[[Any], Any]) -> Any:
+    return _empty_or((value, value) if hasattr(type(value), "__index__") else value, check)
+
+
+# None for what __post_init__ fills in; one number for a square.
+_Sides = Annotated[tuple[_Side, _Side], WrapValidator(_square_or)]
+FilledIn = WrapValidator(_empty_or)
+
+
+@checked
 class FeatureConfig:
     """Which features of which encoder a model works on; what the configurations share.
 
-    Scales are listed finest first: index 0 is the finest.
+    Scales are listed finest first: index 0 is the finest. Fields are given by name; one that is
+    none, or that contradicts another, is an InputError.
 
     Attributes:
         encoder: name of a timm model that offers ``features_only``; None for a model that is
@@ -30,22 +54,15 @@ class FeatureConfig:
             One number stands for a square, here and for ``grid``.
     """
 
-    encoder: str | None = "wide_resnet50_2"
-    channels: tuple[int, ...] = ()
-    strides: tuple[int, ...] = ()
-    out_indices: tuple[int, ...] = (1, 2, 3)
-    grid: Size = None  # type: ignore[assignment]  # filled in by __post_init__
-    blocks: tuple[int, ...] = (2, 2, 2)
-    input_size: Size = None  # type: ignore[assignment]  # likewise
+    encoder: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = "wide_resnet50_2"
+    channels: Annotated[tuple[_Width, ...], _Scales] = ()
+    strides: Annotated[tuple[_Width, ...], _Scales] = ()
+    out_indices: Annotated[tuple[_Index, ...], Field(min_length=1, max_length=64)] = (1, 2, 3)
+    grid: _Sides = None  # type: ignore[assignment]  # filled in by __post_init__
+    blocks: BlockCounts = (2, 2, 2)
+    input_size: _Sides = None  # type: ignore[assignment]  # likewise
 
     def __post_init__(self) -> None:
-        for name in ("grid", "input_size"):
-            if isinstance(getattr(self, name), int):
-                object.__setattr__(self, name, (getattr(self, name),) * 2)
-        for name in ("channels", "strides", "out_indices", "grid", "blocks", "input_size"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, tuple(int(v) for v in value))
         if not self.channels:
             channels, strides = self._read_encoder()
             object.__setattr__(self, "channels", channels)
@@ -61,19 +78,25 @@ class FeatureConfig:
             raise InputError(
                 f"{type(self).__name__}(encoder=None) needs channels=(…), finest scale first"
             )
-        from invad_fast.encoder import feature_layout
+        # timm takes seconds to import: not for a model that is given features.
+        from invad_fast.encoder_network import feature_channels
 
-        return feature_layout(self.encoder, self.out_indices)
+        return feature_channels(self.encoder, self.out_indices)
 
     def _fix_grid(self) -> None:
         stride = self.strides[-1]
         if self.input_size is None:
-            grid = self.grid or (256 // stride, 256 // stride)
+            grid = self.grid or (max(256 // stride, 1),) * 2
             object.__setattr__(self, "grid", grid)
             object.__setattr__(self, "input_size", (grid[0] * stride, grid[1] * stride))
+            if max(self.input_size) > _LONGEST_SIDE:
+                raise InputError(
+                    f"grid {grid} at stride {stride} is an input size of {self.input_size}: at "
+                    f"most {_LONGEST_SIDE} pixels a side"
+                )
             return
         height, width = self.input_size
-        if height % stride or width % stride or height <= 0 or width <= 0:
+        if height % stride or width % stride:
             raise InputError(
                 f"input size {height}x{width} is not divisible by the stride {stride} of the "
                 "coarsest features: choose a multiple"
@@ -88,7 +111,7 @@ class FeatureConfig:
 
     def _check(self) -> None:
         scales = len(self.channels)
-        if scales < 1 or len(self.strides) != scales or len(self.blocks) != scales:
+        if len(self.strides) != scales or len(self.blocks) != scales:
             raise InputError(
                 f"channels {self.channels}, strides {self.strides} and blocks {self.blocks} "
                 "must have one entry for each scale"
@@ -99,8 +122,13 @@ class FeatureConfig:
                     f"strides {self.strides}: each scale must be as coarse as the one before or "
                     "twice as coarse; choose other out_indices"
                 )
-        if min(*self.channels, *self.blocks, *self.grid) < 1:
-            raise InputError(f"every width, block count and grid side must be positive: {self}")
+        if self.block_count > _MOST_BLOCKS:
+            raise InputError(f"blocks {self.blocks}: at most {_MOST_BLOCKS} in all")
+
+    @property
+    def block_count(self) -> int:
+        """Residual blocks in all; each has weights of its own."""
+        return sum(self.blocks)
 
     @property
     def feature_shapes(self) -> list[tuple[int, int, int]]:
@@ -113,10 +141,10 @@ class FeatureConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary that this class makes the same configuration of."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
 
 
-@dataclass(frozen=True)
+@checked
 class InvADConfig(FeatureConfig):
     """Configuration of one InvAD model (paper §3; table 1 for the two published variants).
 
@@ -128,14 +156,9 @@ class InvADConfig(FeatureConfig):
         loss_weight: factor of the training loss.
     """
 
-    style_channels: int = 64
-    latent_channels: int = 16
-    loss_weight: float = 1.0
-
-    def _check(self) -> None:
-        super()._check()
-        if min(self.style_channels, self.latent_channels) < 1:
-            raise InputError(f"every width must be positive: {self}")
+    style_channels: _Width = 64
+    latent_channels: _Width = 16
+    loss_weight: Annotated[Real, Field(gt=0, le=1e6)] = 1.0
 
     def style_width(self, scale: int) -> int:
         """Channels of the style map of a scale (0 is the finest)."""
@@ -151,5 +174,5 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(name: str, **changes: Any) -> InvADConfig:
     """The published variant ``name`` ("invad" or "invad-lite") with fields replaced."""
     if name not in PRESETS:
-        raise InputError(f"no preset named {name!r}: choose {' or '.join(PRESETS)}")
+        raise InputError(unknown_name("preset", name, PRESETS))
     return InvADConfig(**{**PRESETS[name], **changes})

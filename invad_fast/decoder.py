@@ -13,7 +13,7 @@ NORM_EPS = 1e-5
 
 
 class StyledConv(nn.Module):
-    """Space-aware Style Modulation, then a 3×3 convolution (paper §3.3; SPEC §1 "styled").
+    """Space-aware Style Modulation, then a 3×3 convolution (paper §3.3; method.md §1 "styled").
 
     x̂ = (x − mean)/√(var + 1e-5) over C×H×W of each sample; y = x̂·γ(z) + β(z) with full C×H×W
     maps γ and β; 3×3 convolution; bias + leaky ReLU(0.2)·√2. The activation is left to the block,
@@ -36,7 +36,7 @@ class StyledConv(nn.Module):
 
 
 class UpsamplingConv(nn.Module):
-    """A block's upsampling 3×3 convolution: normalisation without modulation (SPEC §1)."""
+    """A block's upsampling 3×3 convolution: normalisation without modulation (method.md §1)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class StyledBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Style maps, finest first → reconstructions, finest first (paper §3.3; SPEC §1 "Decoder")."""
+    """Style maps, finest first → reconstructions, finest first (method.md §1 "Decoder")."""
 
     def __init__(self, config: InvADConfig) -> None:
         super().__init__()

@@ -9,10 +9,15 @@ from pathlib import Path
 import torch
 
 from invad_fast.config import InvADConfig
+from invad_fast.data import read_dataset
 from invad_fast.data.production_line import PRODUCTS, make_production_line
-from invad_fast.evaluate import Evaluation, evaluate_model
+from invad_fast.evaluation.evaluate import evaluate_model
+from invad_fast.evaluation.output_folder import take_folder
+from invad_fast.evaluation.report import write_report
+from invad_fast.evaluation.results import Evaluation
 from invad_fast.model import InvAD
-from invad_fast.report import write_report
+from invad_fast.training.options import TrainingOptions
+from invad_fast.training.train import train
 
 ENCODER = "resnet10t"
 WEIGHTS = "demo_resnet10t.safetensors"
@@ -26,7 +31,7 @@ def demo_encoder_weights() -> Path:
 
 
 def demo_model(encoder_weights: str | Path | None) -> InvAD:
-    """A small InvAD for 128×128 images: the lite recipe with one block at each scale."""
+    """A small InvAD for 128×128 images: invad-lite with one block at each scale."""
     config = InvADConfig(
         encoder=ENCODER, blocks=(1, 1, 1), loss_weight=5.0, input_size=(SIZE, SIZE)
     )
@@ -53,23 +58,23 @@ def run_demo(
         encoder_weights: "shipped", a file, or None for random features.
     """
     started = time.monotonic()
+    take_folder(output)
     make_production_line(output / "parts", SIZE, train_parts, test_good, defects, seed)
     torch.manual_seed(seed)
     if encoder_weights == "shipped":
         encoder_weights = demo_encoder_weights()
     model = demo_model(encoder_weights)
-    model.fit(
-        output / "parts",
-        run=output / "run",
+    options = TrainingOptions(
         epochs=epochs,
         # Small batches: in three minutes the number of steps counts, not their smoothness.
         batch_size=8,
         learning_rate=0.004,
         precision="auto",
         seed=seed,
-        show_progress=show_progress,
     )
-    evaluation = evaluate_model(model, output / "parts", output=output, show_progress=show_progress)
+    parts = read_dataset(output / "parts")
+    train(model, parts, options, output / "run", show_progress=show_progress)
+    evaluation = evaluate_model(model, parts, output=output, show_progress=show_progress)
     seconds = time.monotonic() - started
     notes = [
         f"One model for {len(PRODUCTS)} products, trained on {train_parts} good parts of each, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 
@@ -16,9 +17,16 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"no device {name!r}: choose auto, cpu or cuda") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise InputError(f"no device {name!r}: choose auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("torch sees no CUDA device: choose --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"torch sees {torch.cuda.device_count()} CUDA devices, and none is {name!r}: they are "
+            "counted from cuda:0"
+        )
     return device
 
 
@@ -29,13 +37,15 @@ def has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def choose_precision(name: str, device: torch.device) -> str:
+def choose_precision(name: str, device: torch.device) -> Literal["fp32", "bf16"]:
     """ "auto" takes bf16 where the device has it, fp32 elsewhere."""
     if name == "auto":
         return "bf16" if has_bf16(device) else "fp32"
-    if name not in ("fp32", "bf16"):
-        raise InputError(f"no training precision {name!r}: choose auto, fp32 or bf16")
-    return name
+    if name == "bf16":
+        return "bf16"
+    if name == "fp32":
+        return "fp32"
+    raise InputError(f"no training precision {name!r}: choose auto, fp32 or bf16")
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import atexit
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from invad_fast.device import choose_device
 from invad_fast.errors import InputError
-from invad_fast.synced_batch_norm import synchronise_batch_norms
-
-if TYPE_CHECKING:
-    from invad_fast.method import Method
 
 T = TypeVar("T")
 
@@ -140,21 +134,38 @@ ALONE = World()
 
 def restarted() -> bool:
     """Whether torchrun started this process again after one of them died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _whole("TORCHELASTIC_RESTART_COUNT", 0) > 0
+
+
+def _whole(name: str, default: int, least: int = 0) -> int:
+    """An environment variable that torchrun sets."""
+    text = os.environ.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise InputError(
+            f"the environment variable {name} must be a whole number from {least}, not {text!r}: "
+            "torchrun sets it; without torchrun unset it"
+        )
+    return int(text)
 
 
 def join(device: str) -> tuple[World, torch.device]:
     """This process's place, and its device: of several GPUs of a machine each process has one.
 
     Raises:
-        InputError: where a machine has more processes than GPUs, or the device is not there.
+        InputError: where a machine has more processes than GPUs, the device is not there, or
+            torchrun's environment variables make no sense.
     """
     chosen = choose_device(device)
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _whole("WORLD_SIZE", 1, 1)
     if size == 1 or "RANK" not in os.environ:
         return ALONE, chosen
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    rank, local_rank = _whole("RANK", 0), _whole("LOCAL_RANK", 0)
+    local_size = _whole("LOCAL_WORLD_SIZE", 1, 1)
+    if rank >= size or local_rank >= local_size:
+        raise InputError(
+            f"process {rank} of {size}, {local_rank} of {local_size} on its machine: RANK and "
+            "LOCAL_RANK count from 0 (torchrun sets them)"
+        )
     if chosen.type == "cuda":
         gpus = torch.cuda.device_count()
         if local_size > gpus:
@@ -166,7 +177,7 @@ def join(device: str) -> tuple[World, torch.device]:
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
         _meet(size, chosen)
-    return World(int(os.environ["RANK"]), size, local_rank, local_size), chosen
+    return World(rank, size, local_rank, local_size), chosen
 
 
 def _meet(size: int, device: torch.device) -> None:
@@ -174,7 +185,12 @@ def _meet(size: int, device: torch.device) -> None:
 
     torchrun may keep its store over a restart, with the addresses of processes that are gone.
     """
-    store, rank, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    try:
+        store, rank, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    except ValueError as error:  # of its variables
+        raise InputError(
+            f"{size} processes cannot meet: {error}; start them with torchrun, or unset WORLD_SIZE"
+        ) from None
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     dist.init_process_group(
         # Objects and maps travel between CPUs, gradients between GPUs where there are any.
@@ -185,35 +201,3 @@ def _meet(size: int, device: torch.device) -> None:
         timeout=PATIENCE,
     )
     atexit.register(dist.destroy_process_group)
-
-
-class _Reconstruction(nn.Module):
-    """`Method.reconstruct` as a forward, which is what DistributedDataParallel wraps."""
-
-    def __init__(self, model: Method) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        return self.model.reconstruct(features)
-
-
-def training_forward(
-    model: Method, world: World, device: torch.device
-) -> Callable[[list[Tensor]], list[Tensor]]:
-    """``model.reconstruct`` whose gradients and batch statistics are those of all processes.
-
-    Every process starts from the main one's weights, and must hold as many samples as any other.
-    """
-    if world.size == 1:
-        return model.reconstruct
-    synchronise_batch_norms(model)
-    with warnings.catch_warnings():
-        # Newer torch has another name for broadcast_buffers, which torch 2.10 does not know.
-        warnings.simplefilter("ignore", FutureWarning)
-        return DistributedDataParallel(
-            _Reconstruction(model),
-            device_ids=[device.index] if device.type == "cuda" else None,
-            broadcast_buffers=False,  # the running statistics are the same everywhere
-            gradient_as_bucket_view=True,
-        )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -25,6 +28,21 @@ def report() -> tuple[dict[str, str], dict[str, dict[str, str | None]]]:
         "CUDA device": device,
     }
     return facts, {op: implementations(op) for op in ops()}
+
+
+def machine() -> str:
+    """As people call it: "2 cores of AMD EPYC, AVX512", with the GPU where torch sees one."""
+    processor = platform.processor() or platform.machine()
+    try:
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+        processor = found[1] if found else processor
+    except OSError:
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = f"{cores} cores of {processor}, {torch.backends.cpu.get_cpu_capability()}"
+    if torch.cuda.is_available():
+        name += f"; {torch.cuda.get_device_name()}"
+    return name
 
 
 def reasons(table: dict[str, dict[str, str | None]]) -> dict[str, str]:

@@ -9,17 +9,24 @@ timm does it. Names are timm's; a downloaded checkpoint of other names (a DINO r
 from __future__ import annotations
 
 import logging
+import math
+import os
+import pickle
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from invad_fast.config import Size
-from invad_fast.errors import InputError
+from invad_fast.data.size import Size
+from invad_fast.errors import InputError, first_line
+from invad_fast.files import check_file
 
 PRETRAINED = "pretrained"
 
@@ -39,6 +46,8 @@ def read_encoder_weights(
     Raises:
         InputError: where weights cannot be had, and how to get them; where they do not fit.
     """
+    if not isinstance(weights, (str, Path)):
+        raise InputError(f"encoder_weights is 'pretrained', a path or None, not {weights!r:.60}")
     if weights == PRETRAINED:
         state, source = _download(encoder), "timm's hub"
     else:
@@ -57,7 +66,12 @@ def read_encoder_weights(
         elif key.endswith("num_batches_tracked"):
             found[key] = value  # counts training steps; unused in eval mode
     missing = [key for key in expected if key not in found]
-    wrong = [key for key in found if found[key].shape != expected[key].shape]
+    wrong = [key for key in found if not fits(found[key], expected[key])]
+    if missing and any(name.startswith("encoder.net.") for name in state):
+        raise InputError(
+            f"{source} is a model of invad_fast, not an encoder's weights: `invad-fast predict` "
+            "and the like take it as --model"
+        )
     if missing or wrong:
         problem = f"lacks {_first(missing)}" if missing else f"has other shapes at {_first(wrong)}"
         raise InputError(f"{source} does not fit the encoder {encoder}: it {problem}")
@@ -86,37 +100,88 @@ def _resampled(given: Tensor, expected: Tensor, grid: tuple[int, int]) -> Tensor
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors, or of a torch file read with ``weights_only=True``."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    """Tensors of a safetensors file, or of a torch file read with ``weights_only=True``.
 
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"no file {path}") from None
+    The kind is known by the content, not by the suffix. A state dict may stand under ``net``,
+    ``state_dict`` or ``model``, and its names may begin with ``module.``.
+
+    Raises:
+        InputError: for a file of another kind, one that holds code, and damaged weights.
+    """
+    check_file(path, "no file {}")
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of what is refused below
+            if file.read(9)[8:] == b"{":
+                content: Any = load_file(path)
+            else:
+                file.seek(0)
+                content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "WeightsUnpickler" not in str(error) and "GLOBAL" not in str(error):
+            raise InputError(f"{path} is neither a safetensors nor a torch file") from None
+        raise InputError(
+            f"{path} holds other Python objects than tensors, which may run code and are not "
+            "loaded: save the network's state_dict() alone"
+        ) from None
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-        raise InputError(f"cannot read weights from {path}: {one_line(error)}") from None
+        raise InputError(f"cannot read weights from {path}: {first_line(error)}") from None
+    return state_dict_of(content, str(path))
+
+
+def state_dict_of(content: Any, where: str) -> dict[str, Tensor]:
+    """The state dict that ``content`` is, or has under a usual name.
+
+    Raises:
+        InputError: where it is none, or a tensor of it is damaged; ``where`` goes in front.
+    """
     for wrapper in ("net", "state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{path} holds no state dict (a mapping of names to tensors)")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"{where} holds no state dict (a mapping of names to tensors)")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            given = name if not isinstance(name, str) else value
+            raise InputError(
+                f"{where} holds no state dict (a mapping of names to tensors): at {name!r} there "
+                f"is a {type(given).__name__}"
+            )
+    state = {name.removeprefix("module."): value for name, value in content.items()}
+    check_finite(where, state)
+    return state
+
+
+def fits(given: Tensor, expected: Tensor) -> bool:
+    """Whether one can stand for the other: its shape, and real numbers where they are wanted."""
+    whole = not (given.is_floating_point() or given.is_complex())
+    kind = given.is_floating_point() or (whole and not expected.is_floating_point())
+    return given.shape == expected.shape and kind
+
+
+def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
+    """InputError that names the first tensor which is not of finite numbers in plain memory."""
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise InputError(f"{where} is no ordinary weights: {name} is sparse or quantized")
+        if tensor.is_meta or not tensor.is_floating_point():
+            continue
+        # The sum is one fast pass; it also overflows where all numbers are finite, but huge.
+        if not math.isfinite(tensor.sum().item()) and not tensor.isfinite().all():
+            raise InputError(f"{where} is damaged: {name} has numbers that are not finite")
 
 
 def locate_weights(path: Path, encoder: str) -> Path:
     """The weight file itself, or the one in a folder that belongs to the encoder."""
-    if path.is_file():
-        return path
     names = [f"{stem}{end}" for stem in (encoder, encoder.split(".")[0], "model")
              for end in (".safetensors", ".pth", ".bin")]  # fmt: skip
-    if path.is_dir():
+    if os.path.isdir(path):  # False also for a name that can be none
         for name in names:
-            if (path / name).is_file():
+            if os.path.isfile(path / name):
                 return path / name
         raise InputError(f"no weights of {encoder} in {path}: expected {names[0]} there")
-    raise InputError(f"no encoder weights at {path}: give a file, or a folder with {names[0]}")
+    check_file(path, f"no encoder weights at {{}}: give a file, or a folder with {names[0]}")
+    return path
 
 
 def _download(encoder: str) -> dict[str, Tensor]:
@@ -132,7 +197,7 @@ def _download(encoder: str) -> dict[str, Tensor]:
             ) from None
         repository = cfg.hf_hub_id or f"timm/{cfg.architecture}.{cfg.tag}"
         raise InputError(
-            f"cannot download the weights of {encoder} ({one_line(error)}): fetch "
+            f"cannot download the weights of {encoder} ({first_line(error)}): fetch "
             f"model.safetensors of the model {repository} from the Hugging Face hub, save it as "
             f"{encoder}.safetensors, and give its path as encoder_weights "
             "(--encoder-weights); None (--encoder-weights none) takes random weights"
@@ -142,9 +207,3 @@ def _download(encoder: str) -> dict[str, Tensor]:
 def _first(keys: list[str]) -> str:
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     return ", ".join(keys[:3]) + more
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).strip().rstrip(".")[:200]

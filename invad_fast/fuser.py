@@ -35,7 +35,7 @@ class Merge(nn.Module):
 
 
 class Fuser(nn.Module):
-    """Features, finest first → style maps, finest first (paper §3.2; SPEC §1 "Fuser")."""
+    """Features, finest first → style maps, finest first (paper §3.2; method.md §1 "Fuser")."""
 
     def __init__(self, config: InvADConfig) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Fuser(nn.Module):
         for scale in range(coarsest, -1, -1):
             out = config.style_width(scale)
             upsample = scale < coarsest and config.strides[scale] < config.strides[scale + 1]
-            # 0.01 in the upsampling layers only: SPEC §1, "Equalised layers".
+            # 0.01 in the upsampling layers only: method.md §1, "Equalised layers".
             first = ConvLayer(width, out, 3, upsample=upsample, lr_mul=0.01 if upsample else 1.0)
             self.rescale.append(nn.Sequential(first, ConvLayer(out, out, 3)))
             width = out

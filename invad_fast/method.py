@@ -1,174 +1,70 @@
-"""What InvAD and its yardsticks share: they reconstruct a frozen encoder's features.
+"""What InvAD and its yardsticks share: trained, saved, loaded, and made ready for predictions.
 
-    image ─ encoder ─> features ─ reconstruct ─> reconstructions ─ anomaly_map ─> map ─> score
-
-A method says how it reconstructs, with which loss, and by which recipe it is trained; training,
-evaluation, calibration and the model file are the same for all.
+A method says how it reconstructs the encoder's features, with which loss, and by which schedule it
+is trained; training, evaluation, calibration and the model file are the same for all.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
-
-from invad_fast.anomaly_map import map_and_score
 from invad_fast.config import FeatureConfig
+from invad_fast.data import Dataset
 from invad_fast.encoder import Encoder, warn_random
 from invad_fast.errors import InputError
+from invad_fast.inference.form import InferenceForm
+from invad_fast.inference.plain import PlainForm
+from invad_fast.model_file import (
+    check_tensors,
+    checked_config,
+    model_digest,
+    new_header,
+    read_header,
+    read_tensors,
+    write_model,
+)
+from invad_fast.prediction import (
+    AUTO,
+    Array,
+    MapMode,
+    Origin,
+    Prediction,
+    ScoreRule,
+    Thresholds,
+)
+from invad_fast.training.options import TrainingOptions
+from invad_fast.training.train import TrainingResult, train
+from invad_fast.training.trainable import Trainable
+from invad_fast.unfilled_weights import check_size, fill
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from invad_fast.data import Dataset
-    from invad_fast.train import TrainingResult
 
-ALL_CLASSES = "*"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model finds in N images.
-
-    Attributes:
-        score: N, the maximum of each map; higher is more anomalous.
-        map: N×H×W at the model's input size.
-        threshold: scores above it are anomalous; None for a model that was not calibrated.
-        anomalous: N verdicts, or None without a threshold.
-    """
-
-    score: Tensor
-    map: Tensor
-    threshold: float | None = None
-
-    @property
-    def anomalous(self) -> Tensor | None:
-        return None if self.threshold is None else self.score > self.threshold
+# A model in training mode leaves it for predictions, of several threads perhaps: the first of them
+# takes it out, and the last puts it back. model → how many there are.
+_PREDICTING: WeakKeyDictionary[Method, int] = WeakKeyDictionary()
+_CHANGING_MODE = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a method was trained where it was published; Adam without weight decay throughout.
-
-    Attributes:
-        epochs, batch_size: defaults, as is the learning rate.
-        learning_rate: of Adam.
-        rate_batch: batch size that the learning rate is for, others scale it linearly; None for
-            one learning rate whatever the batch.
-        betas: Adam's.
-        clip: the gradient's norm is scaled down to this; None for no limit.
-        drop_after: share of the epochs after which the learning rate falls to a tenth; None: never.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    rate_batch: int | None
-    betas: tuple[float, float]
-    clip: float | None = None
-    drop_after: float | None = None
-
-    def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options, with the recipe's epochs, batch size and learning rate where not given."""
-        given = {name: value for name, value in options.items() if value is not None}
-        filled = {"epochs": self.epochs, "batch_size": self.batch_size, **given}
-        scale = filled["batch_size"] / self.rate_batch if self.rate_batch else 1.0
-        return {"learning_rate": self.learning_rate * scale, **filled}
-
-
-class Predictor(nn.Module, ABC):
-    """A network over a frozen encoder's features, as far as predictions need it.
-
-    Attributes:
-        config: the frozen configuration.
-        classes: names of the product classes that the model was trained on.
-        thresholds: class name → score above which a part is anomalous; "*" for any class.
-    """
-
-    map_mode: str  # the anomaly map it was published with
-    config: Any
-    classes: tuple[str, ...]
-    thresholds: dict[str, float]
-    encoder: Encoder | None
-
-    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """N×3×H×W, ImageNet-normalised → (features, reconstructions), finest first."""
-        features = self.encode(images)
-        reconstructions = self.reconstruct(features)
-        return features, reconstructions
-
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Images N×3×H×W → frozen features N×Cᵢ×Hᵢ×Wᵢ, finest first."""
-        self._check_images(images)
-        assert self.encoder is not None  # else it was refused
-        return self.encoder(images)
-
-    @abstractmethod
-    def reconstruct(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Features, finest first → reconstructions of the same shapes."""
-
-    def predict(
-        self,
-        images: Tensor,
-        class_name: str | None = None,
-        mode: str | None = None,
-        sigma: float = 4.0,
-    ) -> Prediction:
-        """Scores and maps of images N×3×H×W, ImageNet-normalised, in eval mode.
-
-        Args:
-            class_name: the product, where each has a threshold of its own.
-            mode, sigma: see :func:`anomaly_map`; None for the method's own mode.
-        """
-        training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode():
-                maps, score = self._map_and_score(images, mode or self.map_mode, sigma)
-        finally:
-            self.train(training)
-        return Prediction(score, maps, self.threshold(class_name))
-
-    def _map_and_score(self, images: Tensor, mode: str, sigma: float) -> tuple[Tensor, Tensor]:
-        features, reconstructions = self(images)
-        return map_and_score(features, reconstructions, self.config.input_size, mode, sigma)
-
-    def threshold(self, class_name: str | None = None) -> float | None:
-        """The threshold of a class; that of any class where it has none; None uncalibrated."""
-        return self.thresholds.get(class_name or ALL_CLASSES, self.thresholds.get(ALL_CLASSES))
-
-    def _check_images(self, images: Tensor) -> None:
-        if self.encoder is None:
-            raise InputError("a model with encoder=None takes features: call reconstruct(features)")
-        if images.dim() != 4 or tuple(images.shape[1:]) != (3, *self.config.input_size):
-            height, width = self.config.input_size
-            raise InputError(
-                f"this model takes images N×3×{height}×{width}, not {tuple(images.shape)}: "
-                "resize them (invad_fast.data.load_image does)"
-            )
-
-    def _check_features(self, features: Sequence[Tensor]) -> None:
-        expected = self.config.feature_shapes
-        given = [tuple(f.shape[1:]) for f in features]
-        if given != expected:
-            raise InputError(f"this model takes features of shapes {expected}, not {given}")
-
-
-class Method(Predictor):
+class Method(Trainable):
     """A network that is trained, saved and loaded; subclasses reconstruct the features."""
 
     method: ClassVar[str]  # its name in model files and on the command line
-    recipe: ClassVar[Recipe]
+    map_mode: ClassVar[MapMode]  # the anomaly map it was published with
     config_type: ClassVar[type[FeatureConfig]]
 
     def __init__(self, config: FeatureConfig, encoder_weights: str | Path | None) -> None:
+        if not isinstance(config, self.config_type):
+            wanted = self.config_type.__name__
+            raise InputError(f"{type(self).__name__} takes an {wanted}, not {config!r:.60}")
         if config.encoder is not None and encoder_weights is None:
             warn_random(config.encoder)
+        check_size(lambda: self._build(config, None), self)
         self._build(config, encoder_weights)
 
     def _build(self, config: Any, encoder_weights: str | Path | None) -> None:
@@ -176,28 +72,95 @@ class Method(Predictor):
         super().__init__()
         self.config = config
         self.classes = ()
-        self.thresholds = {}
-        self.encoder = None if config.encoder is None else Encoder(config, encoder_weights)
+        self.prototypes = None
+        self._thresholds = Thresholds()
+        self.encoder = None
+        if config.encoder is not None:
+            self.encoder = Encoder(
+                config.encoder, config.out_indices, config.input_size, encoder_weights
+            )
+            given = self.encoder.channels, self.encoder.strides
+            if given != (config.channels, config.strides):
+                raise InputError(
+                    f"the encoder {config.encoder} has channels {given[0]} and strides {given[1]}, "
+                    f"not {config.channels} and {config.strides}: leave them out"
+                )
 
-    @abstractmethod
-    def loss(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
-        """What training lowers: a scalar in float32."""
+    @property
+    def score_rule(self) -> ScoreRule:
+        """The map and score of the model's thresholds, else the method's own, as trained."""
+        rule = self._thresholds.rule or ScoreRule(mode=self.map_mode)
+        return rule.but(form="plain", precision="fp32")
 
-    def trained_parts(self) -> dict[str, nn.Module]:
-        """The parts that training changes, by name: all but the encoder."""
-        return {name: part for name, part in self.named_children() if name != "encoder"}
+    @property
+    def digest(self) -> str:
+        return model_digest(self.config.to_dict(), self.state_dict())
 
-    def fit(self, root: str | Path | Dataset, **options: Any) -> TrainingResult:
-        """Trains on the good parts below ``root``; see :func:`invad_fast.train.train`."""
-        from invad_fast.train import train
+    def predict(
+        self, images: Array, class_name: str | Sequence[str | None] | None = AUTO, **changes: Any
+    ) -> Prediction:
+        """See :class:`invad_fast.prediction.Predictor`; in eval mode whatever mode it is in."""
+        with _CHANGING_MODE:
+            # In eval mode already, unless another thread's prediction has put it there.
+            leaves = self.training or self in _PREDICTING
+            if leaves:
+                _PREDICTING[self] = _PREDICTING.get(self, 0) + 1
+                self.eval()
+        try:
+            return super().predict(images, class_name, **changes)
+        finally:
+            if leaves:
+                with _CHANGING_MODE:
+                    _PREDICTING[self] -= 1
+                    if not _PREDICTING[self]:
+                        del _PREDICTING[self]
+                        self.train()
 
-        return train(self, root, **options)
+    def for_inference(self, precision: str | None = None, device: str = "auto") -> InferenceForm:
+        """The fastest form for predictions.
+
+        Args:
+            precision: "fp32", "bf16" or "fp16"; None for the one that the thresholds were set in.
+            device: "auto", "cpu" or "cuda".
+
+        Raises:
+            InputError: where the method has no form of that precision.
+        """
+        if precision not in (None, "fp32"):
+            raise InputError(f"the method {self.method!r} runs in fp32 only, not in {precision!r}")
+        return PlainForm(self, device)
+
+    def fit(
+        self,
+        root: str | Path | Dataset,
+        *,
+        run: str | Path | None = None,
+        resume: bool = False,
+        classes: Sequence[str] | None = None,
+        show_progress: bool = True,
+        **options: Any,
+    ) -> TrainingResult:
+        """Trains on the good parts below ``root``; see :func:`invad_fast.training.train.train`.
+
+        Args:
+            **options: fields of :class:`invad_fast.training.options.TrainingOptions`.
+        """
+        chosen = TrainingOptions(**options)
+        return train(self, root, chosen, run, resume, classes, show_progress)
 
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, configuration, classes and thresholds in its header."""
-        from invad_fast.model_file import save
-
-        save(self, Path(path))
+        held = self._thresholds
+        header = new_header(
+            method=self.method,
+            config=self.config.to_dict(),
+            classes=self.classes,
+            thresholds=dict(held),
+            score_rule=held.rule,
+            origins=held.origins,
+            digest=self.digest,
+        )
+        write_model(Path(path), header, self.state_dict(), self.prototypes)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -205,6 +168,27 @@ class Method(Predictor):
 
         A file of another method is refused: :func:`invad_fast.load_model` takes any.
         """
-        from invad_fast.model_file import load
-
-        return load(cls, Path(path))
+        path = Path(path)
+        header = read_header(path)
+        if header.method != cls.method:
+            raise InputError(
+                f"{path} holds a model of the method {header.method!r}, not {cls.method!r}: "
+                "invad_fast.load_model takes either"
+            )
+        config = checked_config(path, header, cls.config_type)
+        tensors, prototypes = read_tensors(path, header, config)
+        model = cls.__new__(cls)
+        try:
+            check_size(lambda: model._build(config, None), model)
+        except InputError as error:
+            raise InputError(f"{path}: its header is damaged: {error}") from None
+        check_tensors(path, model, tensors)
+        fill(lambda: model._build(config, None), model, tensors)
+        model.classes, model.prototypes = header.classes, prototypes
+        model._thresholds = Thresholds(header.thresholds, header.score_rule, header.origins)
+        if header.version == 1:  # thresholds were of the method's own score, in any form
+            rule = ScoreRule(mode=cls.map_mode, form=None, precision=None)
+            origin = Origin(source="an earlier version")
+            origins = dict.fromkeys(header.thresholds, origin)
+            model._thresholds = Thresholds(header.thresholds, rule, origins)
+        return model.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +14,9 @@ from invad_fast.decoder import Decoder
 from invad_fast.encoder import PRETRAINED
 from invad_fast.errors import InputError
 from invad_fast.fuser import Fuser
-from invad_fast.method import Method, Recipe
-
-if TYPE_CHECKING:
-    from invad_fast.inference import OptimizedInvAD
+from invad_fast.inference import OptimizedInvAD
+from invad_fast.method import Method
+from invad_fast.training.schedule import Schedule
 
 
 class InvAD(Method):
@@ -32,15 +31,17 @@ class InvAD(Method):
     method = "invad"
     map_mode = "unified"
     config_type = InvADConfig
-    recipe = Recipe(
-        epochs=300,
-        batch_size=32,
-        learning_rate=0.001,
-        rate_batch=8,
-        betas=(0.0, 0.99),
-        clip=5.0,
-        drop_after=0.8,
-    )
+    schedules = {
+        "paper": Schedule(
+            epochs=300,
+            batch_size=32,
+            learning_rate=0.001,
+            rate_batch=8,
+            betas=(0.0, 0.99),
+            clip=5.0,
+            drop_after=0.8,
+        )
+    }
 
     def __init__(
         self,
@@ -69,19 +70,22 @@ class InvAD(Method):
         """:func:`reconstruction_loss` with the configuration's weight."""
         return reconstruction_loss(features, reconstructions, self.config.loss_weight)
 
+    def for_inference(self, precision: str | None = None, device: str = "auto") -> OptimizedInvAD:
+        """:meth:`optimize`, as every method has it."""
+        return self.optimize(precision, device)
+
     def optimize(
-        self, precision: str = "fp32", device: str = "auto", cuda_graph: bool = True
+        self, precision: str | None = None, device: str = "auto", cuda_graph: bool = True
     ) -> OptimizedInvAD:
         """A faster copy for predictions: weights folded, ops fused; see ``invad_fast.inference``.
 
         Args:
-            precision: "fp32" (equal to this model to rounding), "bf16" or "fp16".
+            precision: "fp32" (equal to this model to rounding), "bf16" or "fp16"; None for the
+                one that the thresholds were set in, fp32 without any.
             device: "auto", "cpu" or "cuda".
             cuda_graph: on CUDA, run a captured graph for every shape of images.
         """
-        from invad_fast.inference import OptimizedInvAD
-
-        return OptimizedInvAD(self, precision, device, cuda_graph)
+        return OptimizedInvAD(self, self.fuser, self.decoder, precision, device, cuda_graph)
 
     def load_reference(self, source: dict[str, Tensor] | str | Path) -> InvAD:
         """Loads an authors' checkpoint; see :func:`invad_fast.reference_checkpoint`."""

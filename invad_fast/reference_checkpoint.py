@@ -1,4 +1,4 @@
-"""The authors' released checkpoints: their parameter names mapped onto ours (SPEC §1)."""
+"""The authors' released checkpoints: their parameter names mapped onto ours (method.md §1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from invad_fast.encoder_weights import read_state_dict
+from invad_fast.encoder_weights import fits, read_state_dict, state_dict_of
 from invad_fast.errors import InputError
 
 # Their names on the left. A ConvLayer there is a Sequential: convolution, (blur,) activation.
@@ -51,14 +51,14 @@ def load_reference(model: nn.Module, source: dict[str, Tensor] | str | Path) -> 
     ``module.``. It is read with ``weights_only=True``.
 
     Raises:
-        InputError: naming the keys, where one of theirs fits nowhere, one of ours is missing, or
-            shapes differ.
+        InputError: where the source holds no state dict; naming the keys, where one of theirs fits
+            nowhere, one of ours is missing, or shapes differ.
     """
     if isinstance(source, (str, Path)):
         where, state = str(source), read_state_dict(Path(source))
     else:
-        where, state = "the state dict", dict(source.get("net", source))
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+        where = "what load_reference was given"
+        state = state_dict_of(source, where)
     expected = model.state_dict()
     found: dict[str, Tensor] = {}
     unknown, shapes = [], []
@@ -69,10 +69,15 @@ def load_reference(model: nn.Module, source: dict[str, Tensor] | str | Path) -> 
         if name not in expected:
             unknown.append(theirs)
             continue
-        if value.dim() == 5:  # a modulated weight: the first dimension is a broadcast 1
+        # A modulated weight has a first dimension of 1, for broadcasting.
+        if value.dim() == 5 and value.shape[0] == 1:
             value = value[0]
-        if value.shape != expected[name].shape:
-            shapes.append(f"{theirs} {tuple(value.shape)} for {tuple(expected[name].shape)}")
+        if not fits(value, expected[name]):
+            wanted = expected[name]
+            shapes.append(
+                f"{theirs} {tuple(value.shape)} {value.dtype} for {tuple(wanted.shape)} "
+                f"{wanted.dtype}"
+            )
         found[name] = value
     missing = [name for name in expected if name not in found]
     problems = [

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import timm
 import torch
+from pydantic import Field, StrictBool
 from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from invad_fast.config import FeatureConfig
+from invad_fast.checked import Real, Whole, checked
+from invad_fast.config import BlockCounts, FeatureConfig, FilledIn
 from invad_fast.encoder import PRETRAINED
 from invad_fast.errors import InputError
-from invad_fast.method import Method, Recipe
+from invad_fast.method import Method
+from invad_fast.training.schedule import Schedule
 
 
 class Mirror(NamedTuple):
@@ -54,7 +56,7 @@ def mirror_of(encoder: str | None, scales: int) -> Mirror:
     return Mirror((2,) * scales, 2, 0.0, False)
 
 
-@dataclass(frozen=True)
+@checked
 class RDConfig(FeatureConfig):
     """Configuration of one RD model; fields left empty are the encoder's mirror (paper §3.2).
 
@@ -65,17 +67,23 @@ class RDConfig(FeatureConfig):
         rectified: the teacher's features come out of a ReLU, so the student's do too.
     """
 
-    blocks: tuple[int, ...] = ()
-    embedding_blocks: int = None  # type: ignore[assignment]  # filled in by __post_init__
-    inner_ratio: float = None  # type: ignore[assignment]  # likewise
-    rectified: bool = None  # type: ignore[assignment]  # likewise
+    blocks: BlockCounts = ()
+    # None for what __post_init__ fills in.
+    embedding_blocks: Annotated[Whole, Field(ge=1, le=300), FilledIn] = None  # type: ignore[assignment]
+    inner_ratio: Annotated[Real, Field(ge=0, le=16), FilledIn] = None  # type: ignore[assignment]
+    rectified: Annotated[StrictBool, FilledIn] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        mirror = mirror_of(self.encoder, len(self.channels) or len(self.out_indices))
-        for name, value in mirror._asdict().items():
-            if getattr(self, name) in (None, ()):
-                object.__setattr__(self, name, value)
+        empty = [name for name in Mirror._fields if getattr(self, name) in (None, ())]
+        if empty:
+            mirror = mirror_of(self.encoder, len(self.channels) or len(self.out_indices))
+            for name in empty:
+                object.__setattr__(self, name, getattr(mirror, name))
         super().__post_init__()
+
+    @property
+    def block_count(self) -> int:
+        return super().block_count + self.embedding_blocks
 
     def _check(self) -> None:
         super()._check()
@@ -99,9 +107,11 @@ class ReverseDistillation(Method):
     method = "rd"
     map_mode = "per_scale"
     config_type = RDConfig
-    recipe = Recipe(
-        epochs=200, batch_size=16, learning_rate=0.005, rate_batch=None, betas=(0.5, 0.999)
-    )
+    schedules = {
+        "paper": Schedule(
+            epochs=200, batch_size=16, learning_rate=0.005, rate_batch=None, betas=(0.5, 0.999)
+        )
+    }
 
     def __init__(
         self,
@@ -109,7 +119,9 @@ class ReverseDistillation(Method):
         encoder_weights: str | Path | None = PRETRAINED,
         **changes: Any,
     ) -> None:
-        super().__init__(config or RDConfig(**changes), encoder_weights)
+        if config is not None and changes:
+            raise InputError("change fields with dataclasses.replace(config, …), or give no config")
+        super().__init__(RDConfig(**changes) if config is None else config, encoder_weights)
 
     def _build(self, config: RDConfig, encoder_weights: str | Path | None) -> None:
         super()._build(config, encoder_weights)

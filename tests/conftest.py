@@ -1,10 +1,19 @@
 """What every test shares: the sample material beside the checkout, which may be absent."""
 
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import emulated_cuda
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from invad_fast import InvAD
+from invad_fast.cli.app import main
 
 # On a GPU float32 is compared with float64, and runs with each other: no TF32, one algorithm.
 torch.backends.cudnn.allow_tf32 = False
@@ -33,3 +42,71 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def having(library: Path) -> list[str]:
     """The ops that csrc/cuda has."""
     return emulated_cuda.load(library)
+
+
+def write_image(path: Path, pixels: np.ndarray) -> Path:
+    """Writes H×W×3 uint8 below folders that are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two products, "a" dark and "b" bright: 6 good parts to train, 4 to test, 3 with a hole."""
+    root, random = tmp_path_factory.mktemp("parts"), np.random.default_rng(0)
+    for name, level in (("a", 90), ("b", 170)):
+        for folder, count in (("train/good", 6), ("test/good", 4), ("test/hole", 3)):
+            for index in range(count):
+                pixels = random.integers(level - 15, level + 15, (48, 64, 3), dtype=np.uint8)
+                if folder == "test/hole":
+                    pixels[16:32, 20:40] = 0
+                    mask = np.zeros((48, 64), np.uint8)
+                    mask[16:32, 20:40] = 255
+                    write_image(root / name / f"ground_truth/hole/{index}_mask.png", mask)
+                write_image(root / name / folder / f"{index}.png", pixels)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny InvAD's model file, trained on both products for an epoch or two."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = InvAD("invad-lite", encoder="resnet10t", encoder_weights=None, input_size=64,
+                      blocks=(1, 1, 1), style_channels=8, latent_channels=4)  # fmt: skip
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    model.fit(parts, epochs=2, batch_size=4, workers=0, show_progress=False)
+    model.save(path)
+    return path
+
+
+@dataclass
+class Answer:
+    """What a command line printed, and its exit status."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def invad(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Answer]:
+    """The command line in this process: ``invad("predict", path, "--model", model)``."""
+
+    def run(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["invad-fast", *map(str, words)])
+        capfd.readouterr()
+        status = 0
+        with warnings.catch_warnings():
+            try:
+                main()
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+        printed = capfd.readouterr()
+        return Answer(status, printed.out, printed.err)
+
+    return run

@@ -5,15 +5,15 @@ import json
 import re
 from pathlib import Path
 
-import layouts
 import numpy as np
 import pytest
+import sample_sets
 import torch
 import yaml
 
 from invad_fast import InputError
 from invad_fast.benchmark import make_plan, read_configuration, run_benchmark
-from invad_fast.benchmark.configuration import shipped_configurations
+from invad_fast.benchmark.configuration import MODEL_KEYS, shipped_configurations
 from invad_fast.benchmark.estimate import Costs, seconds
 from invad_fast.benchmark.published import (
     published_columns,
@@ -23,9 +23,10 @@ from invad_fast.benchmark.published import (
 from invad_fast.benchmark.results import summarize
 from invad_fast.benchmark.run import RunResult
 from invad_fast.benchmark.tables import as_csv, as_json, as_latex, as_markdown
-from invad_fast.method import Method
+from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.metrics import FIGURES
-from invad_fast.run_folder import RunFolder
+from invad_fast.training.options import TrainingOptions
+from invad_fast.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*random weights")
 
@@ -47,11 +48,10 @@ def configuration(folder: Path, **keys) -> Path:
     return path
 
 
-def test_published_figures_are_those_of_the_paper(shared: Path) -> None:
-    """Every number of SPEC §3's table, read from its text."""
-    rows = re.findall(
-        r"^\| (MVTec AD|VisA|COCO-AD) ?[^|]*\|(.+)\|$", (shared / "SPEC.md").read_text(), re.M
-    )
+def test_published_figures_are_those_of_the_paper() -> None:
+    """Every number of the table in method.md §3, read from its text."""
+    text = (Path(__file__).resolve().parents[1] / "docs/method.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (MVTec AD|VisA|COCO-AD) ?[^|]*\|(.+\|.+)\|$", text, re.M)
     assert len(rows) == 3
     for name, cells in rows:
         key = name.lower().replace(" ", "_").replace("-", "_")
@@ -72,7 +72,9 @@ def test_shipped_configurations(name: str) -> None:
     assert {m.method for m in config.models} == {"invad", "invad-lite", "rd"}
     if config.published:
         epochs = 100 if name == "coco_ad" else 300
-        assert all(m.epochs == epochs and m.batch_size == 32 for m in config.models[:2])
+        assert all(
+            (m.training.epochs, m.training.batch_size) == (epochs, 32) for m in config.models[:2]
+        )
     with pytest.raises(InputError, match=r"data\.\w+: no folder nowhere/"):
         make_plan(config, Path("out"), Path("nowhere"))
 
@@ -90,14 +92,14 @@ def test_the_documented_configuration_and_the_example(tmp_path: Path) -> None:
 
 
 def test_a_data_set_is_named_after_its_folder_even_a_link(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "link").symlink_to(layouts.mvtec(tmp_path / "set"))
+    (tmp_path / "link").symlink_to(sample_sets.mvtec(tmp_path / "set"))
     monkeypatch.chdir(tmp_path / "link")
     for text, name in ((str(tmp_path / "link"), "link"), (".", "set"), ("parts/", "parts")):
         assert list(read_configuration(configuration(tmp_path, data=text)).data) == [name]
 
 
 def test_every_mistake_names_its_key(tmp_path: Path) -> None:
-    layouts.mvtec(tmp_path / "set")
+    sample_sets.mvtec(tmp_path / "set")
 
     def fails(match: str, text: str | None = None, **keys) -> None:
         path = configuration(tmp_path, **keys)
@@ -107,25 +109,40 @@ def test_every_mistake_names_its_key(tmp_path: Path) -> None:
             make_plan(read_configuration(path), tmp_path / "out")
         assert "\n" not in str(caught.value)
 
-    fails("unknown key 'epoch'; known are name, data", epoch=3)
-    fails(r"models\[0\]: unknown key 'lr'", models=[{"method": "rd", "lr": 1}])
+    fails("bench.yaml: no key 'epoch': did you mean 'epochs'", epoch=3)
+    fails(
+        r"models\[0\]: no key 'lr': choose method, name, encoder",
+        models=[{"method": "rd", "lr": 1}],
+    )
     fails(r"models\[1\]\.method: must be one of invad, invad-lite, rd, not 'padim'",
           models=[{"method": "rd"}, {"method": "padim"}])  # fmt: skip
     fails(r"models\[0\]\.method: missing", models=[{"encoder": "resnet18"}])
     fails(r"models\[1\]\.name: 'rd' is models\[0\]'s already", models=[{"method": "rd"}] * 2)
     fails("data: missing", data=None)
     fails("models: must be a list", models={"method": "rd"})
-    fails(r"bench\.yaml: epochs: must be a whole number of at least 1, not 'many'", epochs="many")
-    fails("learning_rate: must be a number above 0, not 0", learning_rate=0)
-    fails(r"seeds: must be a list, each item a whole number of at least 0, not \[-1\]", seeds=[-1])
+    fails(r"bench\.yaml: epochs: must be a valid integer, .*, not 'many'", epochs="many")
+    fails("learning_rate: must be greater than 0, not 0", learning_rate=0)
+    fails("seeds: must be greater than or equal to 0, not -1", seeds=[-1])
     fails("seeds: must be a list without repetitions", seeds=[1, 1])
+    fails("seeds: must be a list, not 3", seeds=3)
+    fails("no key 'seed': did you mean 'seeds'", seed=3)
+    fails(r"bench\.yaml: encoder: must not be blank", encoder=" ")
+    fails(
+        r"models\[0\]\.epochs: must not be true or false", models=[{"method": "rd", "epochs": True}]
+    )
+    fails(r"bench\.yaml: scoring_precision: must be 'fp32', 'bf16' or 'fp16', not 'int8'",
+          scoring_precision="int8")  # fmt: skip
+    fails(r"bench\.yaml: workers: must be less than or equal to 1024, not 5000", workers=5000)
+    fails(r"models\[0\] \(rd\): no schedule 'papier': did you mean 'paper'", schedule="papier")
+    fails(r"data\.a/b: must be a name that a folder can have|data: must be a name",
+          data={"a/b": str(tmp_path / "set")})  # fmt: skip
     fails("published: must be one of mvtec_ad, visa, coco_ad, not 'btad'", published="btad")
-    fails("per_class: must be true or false, not 'yes please'", per_class="yes please")
+    fails("per_class: must be a valid boolean, .*, not 'yes please'", per_class="yes please")
     fails("line 2: 'data' stands twice|line 1: 'data' stands twice", "data: a\ndata: b\n")
     fails("not readable as YAML: line 2", "data: [1\n")
     fails("needed are the keys data and models", "just text")
     fails(r"data\.gone: no folder .*gone", data=str(tmp_path / "gone"))
-    fails(r"models\[0\]\.classes: .*no class 'x'; there are bolt, nut", classes=["x"])
+    fails(r"models\[0\]\.classes: .*no class 'x': choose bolt, nut", classes=["x"])
     fails(r"models\[0\] \(rd\): timm has no model named 'resnet99'", encoder="resnet99")
     fails(r"models\[0\] \(rd\): input size 20x20 is not divisible", size=20)
     fails(r"models\[0\] \(rd\): no encoder weights at .*w\.pth", encoder_weights="w.pth")
@@ -136,11 +153,53 @@ def test_every_mistake_names_its_key(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no configuration file x\.yaml, and none shipped"):
         read_configuration("x.yaml")
     path = configuration(tmp_path, learning_rate="1e-3")  # text in YAML 1.1
-    assert read_configuration(path).models[0].learning_rate == 0.001
+    assert read_configuration(path).models[0].training.learning_rate == 0.001
+
+
+def test_a_key_goes_to_the_options_of_that_name(tmp_path: Path) -> None:
+    """None is written down twice: a default is the options' own, here and on the command line."""
+    (model,) = read_configuration(configuration(tmp_path, **dict.fromkeys(TINY))).models
+    assert model.training == TrainingOptions()
+    assert model.scoring == ScoringOptions(precision="fp32")
+    keys = {"precision": "bf16", "batch_size": 4, "workers": 1, "sigma": 2, "schedule": "paper",
+            "cache": "kept", "scoring_precision": "bf16", "scoring_batch_size": 8}  # fmt: skip
+    keys = {**dict.fromkeys(TINY), **keys}
+    (model,) = read_configuration(configuration(tmp_path, **keys)).models
+    assert model.training == TrainingOptions(
+        precision="bf16", batch_size=4, workers=1, cache=Path("kept")
+    )
+    assert model.scoring == ScoringOptions(
+        precision="bf16", batch_size=8, workers=1, sigma=2, cache=Path("kept")
+    )
+    documented = (Path(__file__).parents[1] / "docs" / "benchmark.md").read_text()
+    table = re.findall(r"^\| (`.*?) \| a model", documented, re.M)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(table))) == sorted(MODEL_KEYS)
+
+
+def test_a_result_of_an_earlier_version_still_stands(tmp_path: Path) -> None:
+    """What the version before described a run by; a key that it lacks stood for its default."""
+    sample_sets.mvtec(tmp_path / "set")
+    before = {
+        "method": "rd", "encoder": "resnet10t", "encoder_weights": "none", "out_indices": None,
+        "blocks": [1, 1, 1], "size": 32, "per_class": False, "classes": None, "checkpoint": None,
+        "epochs": 2, "batch_size": 2, "learning_rate": 0.005, "precision": "fp32",
+        "protocol": "paper", "pooling": None, "mode": None, "images": {"train": 8, "test": 8},
+        "data": "set", "seed": 0, "class": None,
+    }  # fmt: skip
+    content = {"made_from": before, "figures": {"bolt": {"mad": 0.5}}, "training": {}, "device": ""}
+    (run,) = make_plan(read_configuration(configuration(tmp_path)), tmp_path / "out")
+    run.folder.mkdir(parents=True)
+    (run.folder / "result.json").write_text(json.dumps(content))
+    assert run_benchmark([run])[0].figures == {"bolt": {"mad": 0.5}}
+    for key, value, was in (("sigma", 2.0, "None"), ("scoring_precision", "bf16", "fp32"),
+                            ("size", 64, "32"), ("learning_rate", 0.01, "0.005")):  # fmt: skip
+        changed = read_configuration(configuration(tmp_path, **{key: value}))
+        with pytest.raises(InputError, match=f"was made with {key}={was}, not {value}"):
+            run_benchmark(make_plan(changed, tmp_path / "out"))
 
 
 def test_trains_scores_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layouts.mvtec(tmp_path / "set")
+    sample_sets.mvtec(tmp_path / "set")
     models = [
         {"method": "invad-lite"},
         {"method": "rd", "name": "rd-nut", "per_class": True, "classes": ["nut"]},
@@ -170,7 +229,7 @@ def test_trains_scores_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def refuse(*_args, **_options) -> None:
         raise AssertionError("a finished run was done again")
 
-    monkeypatch.setattr(Method, "fit", refuse)
+    monkeypatch.setattr("invad_fast.benchmark.run.train", refuse)
     monkeypatch.setattr("invad_fast.benchmark.run.evaluate_model", refuse)
     third = run_benchmark(make_plan(config, out), show_progress=False)
     assert [r.figures for r in third] == [r.figures for r in again]
@@ -180,7 +239,7 @@ def test_trains_scores_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_model_file_takes_the_place_of_training(tmp_path: Path) -> None:
-    layouts.mvtec(tmp_path / "set")
+    sample_sets.mvtec(tmp_path / "set")
     trained = run_benchmark(
         make_plan(read_configuration(configuration(tmp_path)), tmp_path / "out"),
         show_progress=False,
@@ -195,7 +254,7 @@ def test_a_model_file_takes_the_place_of_training(tmp_path: Path) -> None:
 
 
 def test_an_authors_checkpoint_takes_the_place_of_training(shared: Path, tmp_path: Path) -> None:
-    layouts.mvtec(tmp_path / "set", classes=("bolt",))
+    sample_sets.mvtec(tmp_path / "set", classes=("bolt",))
     keys = json.loads((shared / "golden" / "invad_lite_state_keys.json").read_text())
     torch.manual_seed(0)
 
@@ -227,7 +286,7 @@ def test_an_authors_checkpoint_takes_the_place_of_training(shared: Path, tmp_pat
 def two_seeds_two_sets(tmp_path: Path):
     """Results made by hand: AUROC_I is .5, .7 and .9, .9 in two sets' classes; seed 1 adds .1."""
     for name in ("a", "b"):
-        layouts.mvtec(tmp_path / name)
+        sample_sets.mvtec(tmp_path / name)
     data = {name: str(tmp_path / name) for name in ("a", "b")}
     keys = {"data": data, "seeds": [0, 1], "published": "coco_ad", "name": "by_hand",
             "models": [{"method": "invad-lite"}]}  # fmt: skip
@@ -287,9 +346,9 @@ def test_tables_say_the_same(two_seeds_two_sets) -> None:
 def test_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from invad_fast.cli import app
+    from invad_fast.cli.app import app
 
-    layouts.mvtec(tmp_path / "set")
+    sample_sets.mvtec(tmp_path / "set")
     words = ["benchmark", str(configuration(tmp_path, data="set")), "--dry-run"]
     words += ["--data-root", str(tmp_path), "--output", str(tmp_path / "out")]
     done = CliRunner().invoke(app, words)
@@ -300,7 +359,7 @@ def test_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_estimate_adds_up(tmp_path: Path) -> None:
-    layouts.mvtec(tmp_path / "set")  # 8 images to train, 8 to test
+    sample_sets.mvtec(tmp_path / "set")  # 8 images to train, 8 to test
     costs = Costs(decode=1.0, encode=2.0, train=10.0, score=3.0, how="by hand")
     path = configuration(tmp_path, epochs=5)
     (run,) = make_plan(read_configuration(path), tmp_path / "out")

@@ -8,22 +8,23 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import layouts
 import pytest
+import sample_sets
 import torch
 from process_pair import HERE, PATIENCE, free_port, run_pair
 
 from invad_fast import InputError, InvAD, InvADConfig
 from invad_fast.distributed import join
-from invad_fast.evaluate import evaluate_model
+from invad_fast.evaluation.evaluate import evaluate_model
+from invad_fast.evaluation.options import ScoringOptions
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Five test images of one class, four of the other; and an untrained model."""
     folder = tmp_path_factory.mktemp("two")
-    root = layouts.mvtec(folder / "set")
-    layouts.picture(root / "bolt" / "test" / "good" / "2.png", 77)
+    root = sample_sets.mvtec(folder / "set")
+    sample_sets.picture(root / "bolt" / "test" / "good" / "2.png", 77)
     torch.manual_seed(0)
     config = InvADConfig(encoder="resnet10t", blocks=(1, 1, 1), input_size=32)
     with pytest.warns(UserWarning, match="random weights"):
@@ -66,8 +67,9 @@ def test_sharded_evaluation_gives_the_figures_of_one_process(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     expected = evaluate_model(
-        InvAD.load(model), root, output=tmp_path, batch_size=1, workers=0, show_progress=False
-    )
+        InvAD.load(model), root, output=tmp_path, show_progress=False,
+        options=ScoringOptions(batch_size=1, workers=0),
+    )  # fmt: skip
     torch.set_num_threads(threads)
     for results in two[1]:
         for name, result in expected.classes.items():

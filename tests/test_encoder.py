@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import layouts
 import pytest
+import sample_sets
 import timm
 import torch
 from safetensors.torch import save_file
@@ -11,7 +11,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 
 from invad_fast import InputError, InvADConfig, create_model, load_model
 from invad_fast.encoder import Encoder
-from invad_fast.evaluate import evaluate_model
+from invad_fast.evaluation.evaluate import evaluate_model
 
 CONVOLUTIONAL = ("resnet10t", "convnext_atto", "efficientnet_lite0", "regnetx_002")
 # Of the names that timm knows the smallest; patch size, and an image size other than its own.
@@ -30,6 +30,10 @@ def saved_network(name: str, folder: Path) -> dict[str, torch.Tensor]:
     state = timm.create_model(name, pretrained=False).state_dict()
     save_file(state, folder / f"{name}.safetensors")
     return state
+
+
+def encoder_of(config: InvADConfig, weights: Path | None = None) -> Encoder:
+    return Encoder(config.encoder, config.out_indices, config.input_size, weights)
 
 
 def check_features(encoder: Encoder, config: InvADConfig, reference: torch.nn.Module) -> None:
@@ -51,7 +55,7 @@ def test_a_file_of_the_whole_network_fits(name: str, tmp_path: Path) -> None:
     config = InvADConfig(encoder=name, input_size=64)
     reference = timm.create_model(name, pretrained=False)
     reference.load_state_dict(state)
-    check_features(Encoder(config, tmp_path), config, reference)
+    check_features(encoder_of(config, tmp_path), config, reference)
 
 
 @pytest.mark.parametrize("name, patch, size", TRANSFORMERS)
@@ -62,7 +66,7 @@ def test_a_transformers_tokens_become_maps(name: str, patch: int, size, tmp_path
     assert config.strides == (patch,) * 3
     reference = timm.create_model(name, pretrained=False, img_size=config.input_size)
     reference.load_state_dict(checkpoint_filter_fn(state, reference))
-    check_features(Encoder(config, tmp_path / f"{name}.safetensors"), config, reference)
+    check_features(encoder_of(config, tmp_path / f"{name}.safetensors"), config, reference)
 
 
 def test_channels_last_features_are_turned() -> None:
@@ -70,7 +74,7 @@ def test_channels_last_features_are_turned() -> None:
         encoder="swin_tiny_patch4_window7_224", out_indices=(0, 1), input_size=56, blocks=(1, 1)
     )
     assert config.strides == (4, 8)
-    features = Encoder(config)(torch.randn(1, 3, 56, 56))
+    features = encoder_of(config)(torch.randn(1, 3, 56, 56))
     assert [tuple(f.shape[1:]) for f in features] == config.feature_shapes == [
         (96, 14, 14), (192, 7, 7),
     ]  # fmt: skip
@@ -86,7 +90,7 @@ def test_channels_last_features_are_turned() -> None:
 )
 def test_transformers_end_to_end(method: str, name: str, size: int, tmp_path: Path) -> None:
     """Build, train two steps, evaluate, save, load: all three scales have one stride."""
-    root = layouts.mvtec(tmp_path / "set", train=2)
+    root = sample_sets.mvtec(tmp_path / "set", train=2)
     torch.manual_seed(0)
     with pytest.warns(UserWarning, match="random weights"):
         model = create_model(
@@ -107,10 +111,17 @@ def test_transformers_end_to_end(method: str, name: str, size: int, tmp_path: Pa
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     def fails(match: str, weights: Path | None = None, **fields) -> None:
         with pytest.raises(InputError, match=match) as caught:
-            Encoder(InvADConfig(**fields), weights)
+            encoder_of(InvADConfig(**fields), weights)
         assert "\n" not in str(caught.value)
 
-    fails("timm has no model named 'vit_tinny'; close to it: ", encoder="vit_tinny")
+    fails("timm has no model named 'resnet19': did you mean .*resnet18", encoder="resnet19")
+    fails("no model named 'vit_tiny_patch17_224': did you mean vit_tiny_patch16_224",
+          encoder="vit_tiny_patch17_224")  # fmt: skip
+    fails(r"no model named '/etc/x': timm\.list_models\(\) lists", encoder="/etc/x")
+    fails("no model named 'hf-hub:timm/resnet18'", encoder="hf-hub:timm/resnet18.a1_in1k")
+    fails("timm's resnet18 has no weights 'a1_in1l': did you mean 'a1_in1k'",
+          encoder="resnet18.a1_in1l")  # fmt: skip
+    fails("resnet18 offers no features at out_indices", encoder="resnet18", out_indices=(7,))
     fails("levit_128 offers no features at out_indices", encoder="levit_128")
     fails("not divisible by the stride 14", encoder="vit_small_patch14_dinov2", input_size=64)
     saved_network("vit_tiny_patch16_224", tmp_path)

@@ -1,4 +1,4 @@
-"""The numbers that the reference implementation printed (SPEC §6), reproduced."""
+"""The numbers that the reference implementation printed (method.md §6), reproduced."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from invad_fast import InputError, InvAD, InvADConfig, anomaly_map
+from invad_fast import InputError, InvAD, InvADConfig
+from invad_fast.anomaly_map import anomaly_map
 from invad_fast.model import reconstruction_loss
 from invad_fast.reference_checkpoint import our_name
-from invad_fast.train import clip_gradients, make_optimizer
+from invad_fast.training.train import clip_gradients, make_optimizer
 
 VARIANTS = ("tiny_invad", "tiny_invad_lite")
 
@@ -73,7 +74,7 @@ def test_styles_and_reconstructions(golden: Golden) -> None:
 def test_maps(golden: Golden, mode: str, sigma: int) -> None:
     expected = golden.tensors[f"map.{mode}.sigma{sigma}"]
     if mode == "per_scale":
-        expected = expected * 3  # the reference divides by n² instead of n (SPEC §2)
+        expected = expected * 3  # the reference divides by n² instead of n (method.md §2)
     actual = anomaly_map(
         golden.scales("feature"), golden.scales("reconstruction"), (64, 64), mode, sigma
     )
@@ -83,7 +84,7 @@ def test_maps(golden: Golden, mode: str, sigma: int) -> None:
 def train_three_steps(golden: Golden, dtype: torch.dtype) -> tuple[Tensor, dict, list[Tensor]]:
     """(losses, gradients of the first step before clipping, eval outputs after the third)."""
     model = golden.model().to(dtype).train()
-    optimizer = make_optimizer(model, golden.lr)
+    optimizer = make_optimizer(model, InvAD.schedule("paper"), golden.lr)
     losses, first_gradients = [], {}
     for step in range(3):
         features = [f.to(dtype) for f in golden.scales(f"train.{step}.feature")]

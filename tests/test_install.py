@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-SKIPPED = shutil.ignore_patterns(".git", ".venv", "build", "lib", "*.egg-info", "runs", "*cache*")
+SKIPPED = shutil.ignore_patterns(
+    ".git", ".venv", "build", "lib", "*.egg-info", "runs", "__pycache__", ".*_cache"
+)
 
 
 def run(*command: str | Path, **options) -> str:

@@ -3,15 +3,15 @@
 import json
 from pathlib import Path
 
-import layouts
 import numpy as np
 import pytest
+import sample_sets
 import torch
 from torch.nn import functional as F
 
 from invad_fast import InputError, InvAD, RDConfig, ReverseDistillation, create_model, load_model
 from invad_fast.anomaly_map import anomaly_map
-from invad_fast.evaluate import evaluate_model
+from invad_fast.evaluation.evaluate import evaluate_model
 
 
 def tiny(encoder: str = "resnet10t", size: int = 64) -> ReverseDistillation:
@@ -41,7 +41,8 @@ def test_the_papers_model_on_the_meta_device() -> None:
         model = ReverseDistillation.__new__(ReverseDistillation)
         like_wide_resnet = {"blocks": (3, 6, 4), "embedding_blocks": 3, "inner_ratio": 0.5}
         channels = (256, 512, 1024)
-        model._build(RDConfig(None, channels, rectified=True, **like_wide_resnet), None)
+        config = RDConfig(encoder=None, channels=channels, rectified=True, **like_wide_resnet)
+        model._build(config, None)
         features = [torch.empty(1, c, s, s) for c, s in ((256, 64), (512, 32), (1024, 16))]
         assert model.embedding(features).shape == (1, 2048, 8, 8)
         assert [r.shape for r in model.reconstruct(features)] == [f.shape for f in features]
@@ -77,7 +78,7 @@ def test_its_maps_are_those_of_single_scales() -> None:
 
 
 def test_trains_evaluates_saves_and_resumes_as_invad_does(tmp_path: Path) -> None:
-    root = layouts.mvtec(tmp_path / "set")
+    root = sample_sets.mvtec(tmp_path / "set")
     model = tiny(size=32)
     frozen = {n: p.clone() for n, p in model.encoder.named_parameters()}
     options = {"batch_size": 4, "workers": 0, "show_progress": False, "epochs": 6}
@@ -102,15 +103,14 @@ def test_trains_evaluates_saves_and_resumes_as_invad_does(tmp_path: Path) -> Non
     assert again.losses == result.losses
 
 
-def test_the_papers_recipe() -> None:
-    options = ReverseDistillation.recipe.complete({"batch_size": 8, "learning_rate": None})
-    assert options == {"epochs": 200, "batch_size": 8, "learning_rate": 0.005}
-    assert ReverseDistillation.recipe.betas == (0.5, 0.999)
-    assert ReverseDistillation.recipe.clip is None
+def test_the_papers_schedule() -> None:
+    schedule = ReverseDistillation.schedule("paper")
+    assert (schedule.epochs, schedule.betas, schedule.clip) == (200, (0.5, 0.999), None)
+    assert schedule.learning_rate_of(8) == schedule.learning_rate_of(16) == 0.005
 
 
 def test_mistakes_are_one_line() -> None:
     with pytest.raises(InputError, match="odd side: choose an input size divisible by 32, not 48x"):
         RDConfig(encoder="resnet18", input_size=48)
-    with pytest.raises(InputError, match="no method 'rdd': choose invad, invad-lite or rd"):
+    with pytest.raises(InputError, match="no method 'rdd': did you mean 'rd'"):
         create_model("rdd")

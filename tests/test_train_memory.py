@@ -4,12 +4,12 @@ import os
 import warnings
 from pathlib import Path
 
-import layouts
 import pytest
+import sample_sets
 import torch
 
 from invad_fast import InvAD, InvADConfig
-from invad_fast.train import TrainingProgress
+from invad_fast.progress import TrainingProgress
 
 IMAGES, SIZE = 10_000, 32
 
@@ -22,7 +22,7 @@ def resident_mib() -> float:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
 def test_an_epoch_leaks_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "parts" / "good"
-    originals = [layouts.picture(tmp_path / f"{i}.png", i) for i in range(16)]
+    originals = [sample_sets.picture(tmp_path / f"{i}.png", i) for i in range(16)]
     folder.mkdir(parents=True)
     for i in range(IMAGES):
         os.link(originals[i % 16], folder / f"{i:05}.png")

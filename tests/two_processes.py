@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from invad_fast import InvAD, InvADConfig
-from invad_fast.distributed import World, join, training_forward
-from invad_fast.evaluate import evaluate_model
+from invad_fast.distributed import World, join
+from invad_fast.evaluation.evaluate import evaluate_model
+from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.model import reconstruction_loss
-from invad_fast.synced_batch_norm import SyncedBatchNorm2d
+from invad_fast.training.data_parallel import training_forward
+from invad_fast.training.synced_batch_norm import SyncedBatchNorm2d
 
 
 def batch_norm(world: World) -> dict[str, list[torch.Tensor]]:
@@ -68,8 +70,8 @@ def main(root: Path, model_file: Path, out: Path) -> None:
     world, device = join("cpu")
     results = {"norm": batch_norm(world), "step": gradients(world, device)}
     evaluated = evaluate_model(
-        InvAD.load(model_file), root, output=out / "evaluation", cache=out / "images",
-        batch_size=1, workers=0, show_progress=False,
+        InvAD.load(model_file), root, output=out / "evaluation", show_progress=False,
+        options=ScoringOptions(cache=out / "images", batch_size=1, workers=0),
     )  # fmt: skip
     results["figures"] = {n: r.figures for n, r in evaluated.classes.items()}
     results["scores"] = {n: r.scores.tolist() for n, r in evaluated.classes.items()}

@@ -4,39 +4,60 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import AfterValidator, Field
 
-from invad_fast.anomaly_map import MODES
-from invad_fast.benchmark.checks import (
-    Invalid,
-    checked,
-    counts,
-    flag,
-    folder_name,
-    list_of,
-    number,
-    one_of,
-    optional,
-    text,
-    whole,
-)
 from invad_fast.benchmark.published import published_sets
+from invad_fast.checked import FieldError, checked, unknown_name
 from invad_fast.errors import InputError
-from invad_fast.methods import METHODS
+from invad_fast.evaluation.options import ScoringOptions
+from invad_fast.method_names import METHODS
 from invad_fast.metrics.evaluate import PROTOCOLS
+from invad_fast.training.options import TrainingOptions
 
 
-@dataclass(frozen=True)
+def _one_of(*choices: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _folder_name(value: str) -> str:
+    if not re.fullmatch(r"[\w+-][\w+. -]*", value):
+        raise ValueError("must be a name that a folder can have (letters, digits, + - . _)")
+    return value
+
+
+def _each_once(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("must be a list without repetitions")
+    return values
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+Index = Annotated[int, Field(ge=0)]
+Blocks = Annotated[int, Field(ge=1)]
+SEVERAL = Field(min_length=1)
+ONCE = AfterValidator(_each_once)
+TRAINING = TrainingOptions()
+# The figures do not depend on the precision that a model file was calibrated in.
+SCORING = ScoringOptions(precision="fp32")
+
+
+@checked
 class ModelSettings:
     """One line of the table: a method, its encoder, how it is trained and scored.
 
-    None stands for the method's own: its encoder, its published recipe, its anomaly map.
+    None stands for the method's own: its encoder, its published schedule, its anomaly map.
 
     Attributes:
         method: "invad", "invad-lite" or "rd".
@@ -48,35 +69,56 @@ class ModelSettings:
         classes: only these; all where None.
         checkpoint: instead of training, an authors' ``net.pth`` or a model file of ours;
             ``{data}``, ``{class}`` and ``{seed}`` in it stand for the run's.
-        epochs … cache_gib: see :class:`invad_fast.train.TrainingOptions`.
-        protocol, pooling, mode: see :func:`invad_fast.evaluate.evaluate_model`.
+        protocol: see :func:`invad_fast.evaluation.evaluate.evaluate_model`.
+        training: how it is trained; the seed is each run's own.
+        scoring: how its test images are scored.
     """
 
-    method: str
-    name: str
+    method: Annotated[str, _one_of(*METHODS)]
+    name: FolderName
     encoder: str | None = None
     encoder_weights: str = "pretrained"
-    out_indices: tuple[int, ...] | None = None
-    blocks: tuple[int, ...] | None = None
-    size: int = 256
+    out_indices: Annotated[tuple[Index, ...], SEVERAL, ONCE] | None = None
+    blocks: Annotated[tuple[Blocks, ...], SEVERAL] | None = None
+    size: Annotated[int, Field(ge=1)] = 256
     per_class: bool = False
-    classes: tuple[str, ...] | None = None
+    classes: Annotated[tuple[str, ...], SEVERAL, ONCE] | None = None
     checkpoint: str | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    precision: str = "fp32"
-    workers: int = 2
-    device: str = "auto"
-    feature_cache_gib: float = 4.0
-    cache: str | None = None
-    cache_gib: float = 20.0
-    protocol: str = "paper"
-    pooling: int | None = None
-    mode: str | None = None
+    protocol: Annotated[str, _one_of(*PROTOCOLS)] = "paper"
+    training: TrainingOptions = TRAINING
+    scoring: ScoringOptions = SCORING
+
+    def as_keys(self) -> dict[str, Any]:
+        """The settings under the keys that a file gives them by."""
+        parts = {"": self, "training": self.training, "scoring": self.scoring}
+        return {
+            key: getattr(parts[part], name)
+            for key, homes in MODEL_KEYS.items()
+            for part, name in homes
+        }
 
 
-@dataclass(frozen=True)
+def _model_keys() -> dict[str, list[tuple[str, str]]]:
+    """key → (the object of a model's settings, its field), one or two, that it stands for."""
+
+    def names(part: Any) -> list[str]:
+        return [field.name for field in dataclasses.fields(part)]
+
+    keys = {n: [("", n)] for n in names(ModelSettings) if n not in ("training", "scoring")}
+    for name in names(TrainingOptions):
+        if name != "seed":  # the benchmark's seeds
+            keys[name] = [("training", name)]
+    for name in names(ScoringOptions):
+        # Training's own have another meaning than scoring's.
+        key = f"scoring_{name}" if name in ("batch_size", "precision") else name
+        keys.setdefault(key, []).append(("scoring", name))
+    return keys
+
+
+MODEL_KEYS = _model_keys()
+
+
+@checked
 class BenchmarkConfig:
     """What is compared on what.
 
@@ -89,10 +131,13 @@ class BenchmarkConfig:
     """
 
     name: str
-    data: dict[str, Path]
+    data: dict[FolderName, Path]
     models: tuple[ModelSettings, ...]
-    published: str | None = None
-    seeds: tuple[int, ...] = (0,)
+    published: Annotated[str, _one_of(*published_sets())] | None = None
+    seeds: Annotated[tuple[Index, ...], SEVERAL, ONCE] = (0,)
+
+
+_TOP_KEYS = [field.name for field in dataclasses.fields(BenchmarkConfig)]  # type: ignore[arg-type]
 
 
 def shipped_configurations() -> tuple[str, ...]:
@@ -124,7 +169,7 @@ def read_configuration(source: str | Path) -> BenchmarkConfig:
         raise InputError(f"{source}: not readable as YAML: {_yaml_line(error)}") from None
     try:
         return _configuration(content, path.stem)
-    except Invalid as error:
+    except InputError as error:
         raise InputError(f"{source}: {error}") from None
 
 
@@ -153,88 +198,71 @@ def _yaml_line(error: yaml.YAMLError) -> str:
 
 def _configuration(content: Any, stem: str) -> BenchmarkConfig:
     if not isinstance(content, dict):
-        raise Invalid("needed are the keys data and models")
-    top = ("name", "data", "published", "seeds", "models")
-    unknown = [key for key in content if key not in (*top, *_MODEL_KEYS)]
-    if unknown:
-        raise Invalid(f"unknown key {unknown[0]!r}; known are {', '.join((*top, *_MODEL_KEYS))}")
+        raise InputError("needed are the keys data and models")
+    _check_keys("", content, (*_TOP_KEYS, *MODEL_KEYS))
     for key in ("data", "models"):
         if not content.get(key):
-            raise Invalid(f"{key}: missing")
-    shared = {k: v for k, v in content.items() if k in _MODEL_KEYS and k != "name"}
-    models = content["models"]
-    if not isinstance(models, list):
-        raise Invalid("models: must be a list, each with a method")
-    return BenchmarkConfig(
-        name=checked("name", text, content.get("name", stem)),
-        data=_data(content["data"]),
-        models=_models(models, shared),
-        published=checked("published", optional(one_of(published_sets())),
-                           content.get("published")),
-        seeds=checked("seeds", list_of(whole(0)), content.get("seeds", [0])),
-    )  # fmt: skip
+            raise InputError(f"{key}: missing")
+    if not isinstance(content["models"], list):
+        raise InputError("models: must be a list, each with a method")
+    shared = {k: v for k, v in content.items() if k in MODEL_KEYS and k != "name"}
+    given = {k: v for k, v in content.items() if k in _TOP_KEYS}
+    given |= {"data": _data(content["data"]), "models": _models(content["models"], shared)}
+    return BenchmarkConfig(**{"name": stem, **given})
 
 
-def _data(value: Any) -> dict[str, Path]:
+def _check_keys(where: str, content: dict[Any, Any], known: Iterable[str]) -> None:
+    """Refuses keys that are not known, and text that is blank."""
+    for key, value in content.items():
+        if key not in known:
+            raise InputError(where + unknown_name("key", key, known))
+        if isinstance(value, str) and not value.strip():
+            raise InputError(f"{where}{key}: must not be blank")
+
+
+def _data(value: Any) -> Any:
+    """name → folder; a folder alone is named after itself."""
     if isinstance(value, str):
         # Not resolved: a link's own name, wherever it leads.
-        return {os.path.basename(os.path.abspath(value)) or "data": Path(value)}
+        return {os.path.basename(os.path.abspath(value)) or "data": value}
     if not isinstance(value, dict):
-        raise Invalid("data: must be a folder, or several by name (name: folder)")
-    return {
-        checked(f"data.{name}", folder_name, str(name)): Path(checked(f"data.{name}", text, p))
-        for name, p in value.items()
-    }
+        raise InputError("data: must be a folder, or several by name (name: folder)")
+    # YAML reads a name of digits as a number.
+    folders = {str(name): folder for name, folder in value.items()}
+    _check_keys("data.", folders, folders)
+    return folders
 
 
-def _models(entries: list[Any], shared: dict[str, Any]) -> tuple[ModelSettings, ...]:
+def _models(entries: list[Any], shared: dict[str, Any]) -> list[ModelSettings]:
     models: list[ModelSettings] = []
     for index, entry in enumerate(entries):
         where = f"models[{index}]"
         if not isinstance(entry, dict):
-            raise Invalid(f"{where}: must hold keys such as method and encoder, not {entry!r}")
-        unknown = [key for key in entry if key not in _MODEL_KEYS]
-        if unknown:
-            known = ", ".join(_MODEL_KEYS)
-            raise Invalid(f"{where}: unknown key {unknown[0]!r}; known are {known}")
+            raise InputError(f"{where}: must hold keys such as method and encoder, not {entry!r}")
+        _check_keys(f"{where}: ", entry, MODEL_KEYS)
         given = {**shared, **entry}
         if "method" not in given:
-            raise Invalid(f"{where}.method: missing")
-        given.setdefault("name", given["method"])
-        values = {
-            # A fault in a shared setting is told where it stands.
-            key: checked(f"{where}.{key}" if key in entry else key, _MODEL_KEYS[key], value)
-            for key, value in given.items()
-        }
-        taken = [i for i, m in enumerate(models) if m.name == values["name"]]
+            raise InputError(f"{where}.method: missing")
+        model = _model({"name": given["method"], **given}, {key: f"{where}.{key}" for key in entry})
+        taken = [i for i, m in enumerate(models) if m.name == model.name]
         if taken:
-            raise Invalid(f"{where}.name: {values['name']!r} is models[{taken[0]}]'s already")
-        models.append(ModelSettings(**values))
-    return tuple(models)
+            raise InputError(f"{where}.name: {model.name!r} is models[{taken[0]}]'s already")
+        models.append(model)
+    return models
 
 
-_MODEL_KEYS: dict[str, Callable[[Any], Any]] = {
-    "method": one_of(METHODS),
-    "name": folder_name,
-    "encoder": optional(text),
-    "encoder_weights": text,
-    "out_indices": optional(list_of(whole(0))),
-    "blocks": optional(counts),
-    "size": whole(1),
-    "per_class": flag,
-    "classes": optional(list_of(text)),
-    "checkpoint": optional(text),
-    "epochs": optional(whole(1)),
-    "batch_size": optional(whole(1)),
-    "learning_rate": optional(number(0, exclusive=True)),
-    "precision": one_of(("fp32", "bf16", "auto")),
-    "workers": whole(0),
-    "device": text,
-    "feature_cache_gib": number(0),
-    "cache": optional(text),
-    "cache_gib": number(0),
-    "protocol": one_of(PROTOCOLS),
-    "pooling": optional(whole(1)),
-    "mode": optional(one_of(MODES)),
-}
-assert set(_MODEL_KEYS) == {field.name for field in dataclasses.fields(ModelSettings)}
+def _model(given: dict[str, Any], places: dict[str, str]) -> ModelSettings:
+    """The settings of keys; ``places`` says where a key stands that is no shared one."""
+    parts: dict[str, dict[str, Any]] = {"": {}, "training": {}, "scoring": {}}
+    for key, value in given.items():
+        for part, name in MODEL_KEYS[key]:
+            parts[part][name] = value
+    try:
+        parts[""]["training"] = dataclasses.replace(TRAINING, **parts[(part := "training")])
+        parts[""]["scoring"] = dataclasses.replace(SCORING, **parts[(part := "scoring")])
+        part = ""
+        return ModelSettings(**parts[part])
+    except FieldError as error:
+        fault = (part, error.field)
+        key = next(key for key, homes in MODEL_KEYS.items() if fault in homes)
+        raise FieldError(places.get(key, key), error.fault) from None

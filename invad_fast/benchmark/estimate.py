@@ -14,7 +14,8 @@ import torch
 from invad_fast.benchmark.plan import Run
 from invad_fast.data import load_tensor
 from invad_fast.device import autocast, choose_device, choose_precision
-from invad_fast.train import clip_gradients, make_optimizer
+from invad_fast.evaluation.maps import inference_form
+from invad_fast.training.train import clip_gradients, make_optimizer
 
 STEPS = 2
 CPU_BATCH = 4  # images in a timed step where a configured batch would take a minute
@@ -41,8 +42,9 @@ def estimate(runs: Sequence[Run]) -> tuple[float, list[tuple[Run, Costs, float]]
     rows = []
     for run in runs:
         model = run.model
+        options = run.training
         key = (model.method, model.encoder, model.out_indices, model.blocks, model.size,
-               model.precision, model.device, run.recipe["batch_size"])  # fmt: skip
+               options.precision, options.device, options.batch_size)  # fmt: skip
         if key not in measured:
             measured[key] = measure(run)
         rows.append((run, measured[key], seconds(run, measured[key])))
@@ -51,7 +53,7 @@ def estimate(runs: Sequence[Run]) -> tuple[float, list[tuple[Run, Costs, float]]
 
 def seconds(run: Run, costs: Costs) -> float:
     """Seconds of one run: decoding overlaps with the model's work on worker processes."""
-    workers = max(run.model.workers, 1)
+    workers = max(run.training.workers, 1)
     look = max(costs.decode / workers, costs.encode)
     scored = len(run.dataset.test) * max(costs.decode / workers, costs.score)
     if run.checkpoint is not None:
@@ -66,14 +68,14 @@ def features_fit(run: Run) -> bool:
     """Whether training keeps the encoder's features, in half precision, or computes them anew."""
     numbers = sum(math.prod(shape) for shape in run.config.feature_shapes)
     size = len(run.dataset.train) * numbers * 2
-    return size <= run.model.feature_cache_gib * 2**30
+    return size <= run.training.feature_cache_gib * 2**30
 
 
 def measure(run: Run) -> Costs:
     """Times a step or two of the run's model, its encoder with random weights, on real images."""
-    device = choose_device(run.model.device)
-    precision = choose_precision(run.model.precision, device)
-    batch = run.recipe["batch_size"]
+    device = choose_device(run.training.device)
+    precision = choose_precision(run.training.precision, device)
+    batch = run.training.batch_size
     if device.type == "cpu":
         batch = min(batch, CPU_BATCH)
     with warnings.catch_warnings():
@@ -91,19 +93,21 @@ def measure(run: Run) -> Costs:
             return [f.float() for f in model.encode(stack)]
 
     features, encode = _timed(device, encoded)
-    optimizer = make_optimizer(model, 0.0)
+    schedule = model.schedule(run.training.schedule)
+    optimizer = make_optimizer(model, schedule, 0.0)
 
     def step() -> None:
         with autocast(device, precision):
             made = model.reconstruct(features)
         optimizer.zero_grad(set_to_none=True)
         model.loss(features, made).backward()
-        clip_gradients(model, model.recipe.clip)
+        clip_gradients(model, schedule.clip)
         optimizer.step()
 
     model.train()
     _, train = _timed(device, step)
-    _, score = _timed(device, lambda: model.predict(stack))
+    form = inference_form(model.eval(), run.model.scoring, device.type)
+    _, score = _timed(device, lambda: form.predict(stack))
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else (
         f"CPU, {torch.get_num_threads()} threads"
     )  # fmt: skip

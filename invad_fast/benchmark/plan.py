@@ -15,9 +15,13 @@ from invad_fast.device import choose_device
 from invad_fast.encoder_weights import PRETRAINED, locate_weights
 from invad_fast.errors import InputError
 from invad_fast.method import Method
-from invad_fast.methods import RD, create_model, method_class
+from invad_fast.method_names import RD, create_model, method_class
+from invad_fast.prediction import check_class_names
 from invad_fast.reverse_distillation import RDConfig
+from invad_fast.training.options import CompleteOptions
 
+# What the schedule fills in where the options do not say it.
+SCHEDULED = ("epochs", "batch_size", "learning_rate")
 RANDOM = "none"  # encoder_weights: random ones
 
 
@@ -59,11 +63,10 @@ class Run:
         return Path(path)
 
     @property
-    def recipe(self) -> dict[str, Any]:
-        """Epochs, batch size and learning rate: those given, the method's where none are."""
-        names = ("epochs", "batch_size", "learning_rate")
-        given = {name: getattr(self.model, name) for name in names}
-        return method_class(self.model.method).recipe.complete(given)
+    def training(self) -> CompleteOptions:
+        """The options of its training, the method's schedule filled in."""
+        options = dataclasses.replace(self.model.training, seed=self.seed)
+        return options.completed(method_class(self.model.method).schedule(options.schedule))
 
     @property
     def config(self) -> FeatureConfig:
@@ -73,8 +76,8 @@ class Run:
     @property
     def images_seen(self) -> int:
         """Training images in all epochs; incomplete batches are dropped."""
-        batch = self.recipe["batch_size"]
-        return len(self.dataset.train) // batch * batch * self.recipe["epochs"]
+        batch, epochs = self.training.batch_size, self.training.epochs
+        return len(self.dataset.train) // batch * batch * epochs
 
     def new_model(self, random_encoder: bool = False) -> Method:
         """The untrained model; the caller has seeded torch."""
@@ -118,7 +121,9 @@ def make_plan(config: BenchmarkConfig, output: Path, data_root: Path | None = No
 
 def _read(key: str, path: Path) -> Dataset:
     try:
-        return read_dataset(path)
+        dataset = read_dataset(path)
+        check_class_names(dataset.classes, f"{path}: ")
+        return dataset
     except InputError as error:
         raise InputError(f"{key}: {error}") from None
 
@@ -142,7 +147,8 @@ def _runs(
 
 def _check_model(where: str, model: ModelSettings) -> None:
     try:
-        choose_device(model.device)
+        choose_device(model.training.device)
+        method_class(model.method).schedule(model.training.schedule)
         config = model_config(model)
         weights = encoder_weights(model)
         if weights not in (None, PRETRAINED) and model.checkpoint is None:
@@ -157,9 +163,9 @@ def _check_run(run: Run) -> None:
     if checkpoint is not None:
         if not checkpoint.is_file():
             raise InputError(f"{run.title}: checkpoint: no file {checkpoint}")
-    elif len(run.dataset.train) < run.recipe["batch_size"]:
+    elif len(run.dataset.train) < run.training.batch_size:
         raise InputError(
-            f"{run.title}: batch_size: {run.recipe['batch_size']} is more than its "
+            f"{run.title}: batch_size: {run.training.batch_size} is more than its "
             f"{len(run.dataset.train)} training images"
         )
     if not run.dataset.test:
@@ -179,14 +185,35 @@ def _config_changes(model: ModelSettings) -> dict[str, Any]:
     return {k: v for k, v in given.items() if v is not None} | {"input_size": model.size}
 
 
+# They change no figure.
+_FREE = ("name", "workers", "device", "feature_cache_gib", "cache", "cache_gib",
+         "checkpoint_seconds", "false_alarm_rate", "scoring_batch_size")  # fmt: skip
+
+
 def described(run: Run) -> dict[str, Any]:
     """What a finished run was made from, JSON-ready; another description is another run."""
-    settings = dataclasses.asdict(run.model)
-    # They change no figure.
-    for name in ("workers", "device", "feature_cache_gib", "cache", "cache_gib", "name"):
-        del settings[name]
-    settings |= {} if run.model.checkpoint else run.recipe
+    settings = _settings(run.model)
+    if run.checkpoint is None:
+        settings |= {key: getattr(run.training, key) for key in SCHEDULED}
     images = {"train": len(run.dataset.train), "test": len(run.dataset.test)}
-    lists = {k: list(v) for k, v in settings.items() if isinstance(v, tuple)}
-    return {**settings, **lists, "images": images, "data": run.data_name, "seed": run.seed,
+    return {**settings, "images": images, "data": run.data_name, "seed": run.seed,
             "class": run.class_name}  # fmt: skip
+
+
+def difference(run: Run, made_from: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first key in which ``run`` is another than that described, with both values.
+
+    A key that the description lacks is newer than it: it stood for today's default.
+    """
+    before = _settings(ModelSettings(method=run.model.method, name="any")) | made_from
+    now = described(run)
+    keys = [key for key in before if before[key] != now.get(key)]
+    return (keys[0], before[keys[0]], now.get(keys[0])) if keys else None
+
+
+def _settings(model: ModelSettings) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in model.as_keys().items()
+        if key not in _FREE
+    }

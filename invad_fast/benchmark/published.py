@@ -1,4 +1,4 @@
-"""The paper's own figures (SPEC §3), to be set beside ours."""
+"""The paper's own figures (method.md §3), to be set beside ours."""
 
 from __future__ import annotations
 

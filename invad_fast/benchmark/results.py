@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from invad_fast.benchmark.configuration import BenchmarkConfig, ModelSettings
+from invad_fast.benchmark.plan import SCHEDULED
 from invad_fast.benchmark.published import published_columns, published_figures
 from invad_fast.benchmark.run import RunResult
 from invad_fast.metrics import FIGURES, mean_figures
@@ -103,7 +104,7 @@ def _line(label: str, seeds: list[Figures]) -> Line:
 
 
 def _facts(results: list[RunResult]) -> dict[str, Any]:
-    """What the figures cost: of all runs together, but for the recipe's settings."""
+    """What the figures cost: of all runs together, but for the training's settings."""
     run = results[0].run
     trained = [r.training for r in results if r.training]
     facts: dict[str, Any] = {
@@ -114,8 +115,8 @@ def _facts(results: list[RunResult]) -> dict[str, Any]:
     }
     if not trained:
         return facts | {"checkpoint": run.model.checkpoint}
-    return facts | run.recipe | {
-        "precision": run.model.precision,
+    options = run.training
+    return facts | {name: getattr(options, name) for name in (*SCHEDULED, "precision")} | {
         "images_seen": sum(t["images"] for t in trained),
         "training_seconds": sum(t["seconds"] for t in trained),
         "resumed": any(t["resumed"] for t in trained),

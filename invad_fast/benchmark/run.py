@@ -6,7 +6,6 @@ Under torchrun all processes do every run together, and the main one alone write
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 import warnings
@@ -17,16 +16,18 @@ from typing import Any
 
 import torch
 
-from invad_fast.benchmark.plan import Run, described
+from invad_fast.benchmark.plan import Run, described, difference
 from invad_fast.data.json_file import read_json
 from invad_fast.device import choose_device
 from invad_fast.distributed import World, join
 from invad_fast.errors import InputError
-from invad_fast.evaluate import evaluate_model
+from invad_fast.evaluation.evaluate import evaluate_model
+from invad_fast.files import make_folder, write_whole
 from invad_fast.method import Method
-from invad_fast.methods import load_model
+from invad_fast.method_names import load_model
 from invad_fast.model import InvAD
 from invad_fast.model_file import holds_model
+from invad_fast.training.train import train
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def run_benchmark(
     Raises:
         InputError: where a run's folder holds a run of other settings, or a training fails.
     """
-    world, _ = join(runs[0].model.device)
+    world, _ = join(runs[0].training.device)
     # Before any trains: it may refuse.
     kept = world.on_main(lambda: [_read_result(run) for run in runs])
     results: list[RunResult] = []
@@ -88,13 +89,8 @@ def _do(run: Run, world: World, show_progress: bool) -> RunResult:
         run.dataset,
         output=run.folder / "evaluation",
         protocol=run.model.protocol,
-        pooling=run.model.pooling,
-        mode=run.model.mode,
-        workers=run.model.workers,
-        device=run.model.device,
-        cache=run.model.cache,
-        cache_gib=run.model.cache_gib,
         show_progress=show_progress,
+        options=run.model.scoring,
     )
     figures = {name: result.figures for name, result in evaluation.classes.items()}
     result = RunResult(run, figures, training, _device_name(run))
@@ -119,20 +115,7 @@ def _trained(run: Run, world: World, show_progress: bool) -> tuple[Method, dict[
     torch.manual_seed(run.seed)
     model = run.new_model()
     started = time.monotonic()
-    done = model.fit(
-        run.dataset,
-        run=folder,
-        resume=resumed,
-        show_progress=show_progress,
-        seed=run.seed,
-        precision=run.model.precision,
-        workers=run.model.workers,
-        device=run.model.device,
-        feature_cache_gib=run.model.feature_cache_gib,
-        cache=run.model.cache,
-        cache_gib=run.model.cache_gib,
-        **run.recipe,
-    )
+    done = train(model, run.dataset, run.training, folder, resumed, show_progress=show_progress)
     training = {
         "images": run.images_seen,
         # A resumed training's seconds are those of its last part.
@@ -166,13 +149,12 @@ def _read_result(run: Run) -> RunResult | None:
     if not path.is_file():
         return None
     content = read_json(path)
-    now = described(run)
-    for key, value in content["made_from"].items():
-        if now.get(key) != value:
-            raise InputError(
-                f"{path} was made with {key}={value}, not {now.get(key)}: choose another output "
-                "folder, or delete this run's"
-            )
+    if (gap := difference(run, content["made_from"])) is not None:
+        key, before, now = gap
+        raise InputError(
+            f"{path} was made with {key}={before}, not {now}: choose another output folder, or "
+            "delete this run's"
+        )
     figures = {
         name: {k: float("nan") if v is None else v for k, v in row.items()}
         for name, row in content["figures"].items()
@@ -181,7 +163,7 @@ def _read_result(run: Run) -> RunResult | None:
 
 
 def _device_name(run: Run) -> str:
-    device = choose_device(run.model.device)
+    device = choose_device(run.training.device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
@@ -192,7 +174,5 @@ def _or_none(value: float) -> float | None:
 
 
 def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    make_folder(path.parent)
+    write_whole(path, json.dumps(content, indent=2) + "\n")

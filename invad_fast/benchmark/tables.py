@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
-import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from typing import Any
 from invad_fast.benchmark.configuration import BenchmarkConfig
 from invad_fast.benchmark.published import published_columns
 from invad_fast.benchmark.results import Figures, Line, ModelResults
+from invad_fast.files import refuse_foreign, write_whole
 from invad_fast.metrics import FIGURES
+from invad_fast.names import csv_writer, mean_label, visible
 
 HEADS = {
     "image_auroc": "AUROC_I",
@@ -32,17 +33,20 @@ HEADS = {
 }
 
 
+TABLES = ("results.json", "results.csv", "results.md", "results.tex")
+
+
+def take_folder(folder: Path) -> None:
+    """Makes the folder of the tables; InputError where it holds somebody else's of these names."""
+    refuse_foreign(folder, TABLES, {"name", "published", "models"}, "--output")
+
+
 def write_tables(folder: Path, config: BenchmarkConfig, models: Sequence[ModelResults]) -> None:
     """Writes ``results.json``, ``.csv``, ``.md`` and ``.tex``, each whole or not at all."""
-    for name, text in (
-        ("results.json", as_json(config, models)),
-        ("results.csv", as_csv(models)),
-        ("results.md", as_markdown(config, models)),
-        ("results.tex", as_latex(config, models)),
-    ):
-        partial = folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, folder / name)
+    texts = (as_json(config, models), as_csv(models), as_markdown(config, models),
+             as_latex(config, models))  # fmt: skip
+    for name, text in zip(TABLES, texts):
+        write_whole(folder / name, text)
 
 
 def table_rows(models: Sequence[ModelResults], classes: bool) -> Iterator[tuple[str, list[str]]]:
@@ -56,10 +60,14 @@ def table_rows(models: Sequence[ModelResults], classes: bool) -> Iterator[tuple[
         several = len(model.classes) > 1  # the mean of one class is that class
         for line in model.classes if classes and several else ():
             yield f"{name}, {line.label}", _cells(line)
-        yield f"{name}, {'mean' if several else model.classes[0].label}", _cells(model.mean)
+        yield f"{name}, {_mean(model) if several else model.classes[0].label}", _cells(model.mean)
         if model.published is not None and model.difference is not None:
             yield f"{name}, published", [_percent(model.published[k]) for k in HEADS]
             yield f"{name}, difference", [_percent(model.difference[k], "+") for k in HEADS]
+
+
+def _mean(model: ModelResults) -> str:
+    return mean_label([line.label for line in model.classes])
 
 
 def _cells(line: Line) -> list[str]:
@@ -104,37 +112,60 @@ def _defined(figures: Figures) -> dict[str, float | None]:
 def as_csv(models: Sequence[ModelResults]) -> str:
     """A row a model, class and kind (ours, deviation, published, difference); fractions of one."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", "class", "kind", *FIGURES])
+    write_row = csv_writer(text)
+    write_row(["model", "class", "kind", *FIGURES])
 
     def write(model: ModelResults, label: str, kind: str, figures: Figures) -> None:
         cells = [figures.get(k, math.nan) for k in FIGURES]
-        writer.writerow(
-            [model.settings.name, label, kind, *("" if math.isnan(c) else c for c in cells)]
+        write_row(
+            [model.settings.name, label, kind, *(None if math.isnan(c) else c for c in cells)]
         )
 
     for model in models:
-        for line in (*model.classes, model.mean):
-            write(model, line.label, "ours", line.mean)
+        mean = _mean(model)
+        for label, line in (*((c.label, c) for c in model.classes), (mean, model.mean)):
+            write(model, label, "ours", line.mean)
             if line.seeds > 1:
-                write(model, line.label, "deviation", line.deviation)
+                write(model, label, "deviation", line.deviation)
         if model.published is not None and model.difference is not None:
-            write(model, "mean", "published", model.published)
-            write(model, "mean", "difference", model.difference)
+            write(model, mean, "published", model.published)
+            write(model, mean, "difference", model.difference)
     return text.getvalue()
+
+
+def markdown_text(name: str) -> str:
+    """The name as Markdown shows it: nothing in it is markup, HTML or the end of a cell."""
+    escaped = re.sub(r"[\\`*\[\]<>|~$&]", r"\\\g<0>", visible(name))
+    # Inside a word an underscore is one.
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+          "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
+          "±": r"$\pm$", "–": "--", "[": "{[}", "]": "{]}", "*": "{*}",
+          **{sign: f"\\{sign}" for sign in "_&%#${}"}}  # fmt: skip
+
+
+def latex_text(name: str) -> str:
+    """The name as LaTeX prints it; a bracket or star after a line's end would be the end's own."""
+    return "".join(_LATEX.get(sign, sign) for sign in visible(name))
 
 
 def as_markdown(config: BenchmarkConfig, models: Sequence[ModelResults]) -> str:
     """Figures by class and mean in percent, then how each model was made."""
-    lines = [f"# {config.name}", "", "| percent | " + " | ".join(HEADS.values()) + " |"]
+    lines = [
+        f"# {markdown_text(config.name)}",
+        "",
+        "| percent | " + " | ".join(HEADS.values()) + " |",
+    ]
     lines.append("|---|" + "---|" * len(HEADS))
     for label, cells in table_rows(models, classes=True):
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append(f"| {markdown_text(label)} | " + " | ".join(cells) + " |")
     seeds = models[0].mean.seeds if models else 0
     if seeds > 1:
         lines += ["", f"Mean ± standard deviation of {seeds} seeds."]
     lines += ["", "| model | how it was made |", "|---|---|"]
-    lines += [f"| {m.settings.name} | {made(m)} |" for m in models]
+    lines += [f"| {markdown_text(m.settings.name)} | {markdown_text(made(m))} |" for m in models]
     return "\n".join(lines) + "\n"
 
 
@@ -161,21 +192,15 @@ def made(model: ModelResults) -> str:
 
 def as_latex(config: BenchmarkConfig, models: Sequence[ModelResults]) -> str:
     """A booktabs table of the means in percent, published figures and differences below them."""
-
-    def escaped(text: str) -> str:
-        for special in "_&%#":
-            text = text.replace(special, f"\\{special}")
-        return text.replace("±", r"$\pm$").replace("–", "--")
-
     lines = [
-        f"% {config.name}",
+        f"% {visible(config.name)}",
         r"\begin{tabular}{l" + "r" * len(HEADS) + "}",
         r"\toprule",
-        " & ".join(["percent", *map(escaped, HEADS.values())]) + r" \\",
+        " & ".join(["percent", *map(latex_text, HEADS.values())]) + r" \\",
         r"\midrule",
     ]
     for label, cells in table_rows(models, classes=False):
-        lines.append(" & ".join(map(escaped, [label, *cells])) + r" \\")
+        lines.append(" & ".join(map(latex_text, [label, *cells])) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
 

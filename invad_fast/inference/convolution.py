@@ -150,7 +150,7 @@ def _epilogue(slope: float | None) -> tuple[str | None, list[float]]:
 
 
 class ActivatedConv(nn.Module):
-    """leaky_relu(conv(x) + bias, 0.2)·√2: SPEC §1's ConvLayer, its weight scaled already.
+    """leaky_relu(conv(x) + bias, 0.2)·√2: method.md §1's ConvLayer, its weight scaled already.
 
     Args:
         weight: O×I×k×k.
@@ -177,7 +177,7 @@ class ActivatedConv(nn.Module):
 
 
 class UpsamplingConv(nn.Module):
-    """Stride-2 transposed convolution, blur, bias and activation: SPEC §1's ConvLayer(3, up).
+    """Stride-2 transposed convolution, blur, bias and activation: method.md §1's ConvLayer(3, up).
 
     Args:
         weight: O×I×3×3, scaled.

@@ -24,7 +24,7 @@ from invad_fast.ops.bias_leaky_relu import SLOPE
 
 
 class Modulation(nn.Module):
-    """x̂·γ(z) + β(z) of one styled convolution (SPEC §1, "styled" steps 1 and 2).
+    """x̂·γ(z) + β(z) of one styled convolution (method.md §1, "styled" steps 1 and 2).
 
     On a CPU γ and β are one convolution, then one op; elsewhere they are one op.
     """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import operator
+import warnings
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from invad_fast.encoder import Encoder
+from invad_fast.errors import InputWarning, first_line
 from invad_fast.inference.convolution import FoldedConv, Target
 from invad_fast.inference.folding import with_batch_norm
 
@@ -22,12 +23,20 @@ def fold_encoder(encoder: Encoder, target: Target) -> Encoder:
     """A copy that computes the same.
 
     timm's network is traced; in its graph, every chain of convolution, batch norm, sum and ReLU
-    becomes one step. What does not match stays as it is; so does a network that cannot be traced.
+    becomes one step. What does not match stays as it is; so does a network that cannot be traced,
+    which is said.
     """
     folded = copy.deepcopy(encoder)
     net = folded.net
-    with contextlib.suppress(Exception):  # whatever code does that expects numbers
+    try:
         net = fx.symbolic_trace(net)
+    except Exception as error:  # whatever code raises that expects numbers
+        warnings.warn(
+            "the encoder runs as timm wrote it, correct but not sped up: its code cannot be traced "
+            f"({first_line(error)})",
+            InputWarning,
+            stacklevel=2,
+        )
     if isinstance(net, fx.GraphModule):
         net = _Folding(net, target).result()
     for module in net.children():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from invad_fast.checked import unknown_name
 from invad_fast.config import PRESETS
 from invad_fast.encoder import PRETRAINED
 from invad_fast.errors import InputError
 from invad_fast.method import Method
 from invad_fast.model import InvAD
-from invad_fast.model_file import read_method
+from invad_fast.model_file import read_header
 from invad_fast.reverse_distillation import ReverseDistillation
 
 RD = ReverseDistillation.method
@@ -20,7 +21,7 @@ METHODS = (*PRESETS, RD)
 def method_class(name: str) -> type[Method]:
     """The class of "invad", "invad-lite" or "rd"."""
     if name not in METHODS:
-        raise InputError(f"no method {name!r}: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}")
+        raise InputError(unknown_name("method", name, METHODS))
     return ReverseDistillation if name == RD else InvAD
 
 
@@ -36,7 +37,7 @@ def create_model(
 def load_model(path: str | Path) -> Method:
     """Reads a model file of any method, in eval mode; InputError names a damaged file."""
     path = Path(path)
-    name = read_method(path)
+    name = read_header(path).method
     for cls in (InvAD, ReverseDistillation):
         if cls.method == name:
             return cls.load(path)

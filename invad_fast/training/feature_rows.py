@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import PIL
 import torch
 from torch import Tensor
 
 from invad_fast.data import Record
-from invad_fast.data.mapped_rows import MappedRows, Progress, RowWriter, fitting_rows, keep_rows
+from invad_fast.data.cache.mapped_rows import (
+    MappedRows,
+    Progress,
+    RowWriter,
+    fitting_rows,
+    keep_rows,
+)
+from invad_fast.data.images import Levels, decoding
 from invad_fast.distributed import World
 from invad_fast.errors import InputError
-
-if TYPE_CHECKING:
-    from invad_fast.method import Method
+from invad_fast.training.trainable import Trainable, encoder_digest
 
 ENCODING_BATCH = 16
 
@@ -29,7 +32,7 @@ Encode = Callable[[Iterable[list[int]]], Iterator[list[Tensor]]]
 
 
 @dataclass(frozen=True)
-class FeatureLayout:
+class FeatureRow:
     """How a row holds an image's features: float16, one scale after another, each H×W×C.
 
     Attributes:
@@ -39,7 +42,7 @@ class FeatureLayout:
     shapes: tuple[tuple[int, int, int], ...]
 
     @classmethod
-    def of(cls, model: Method) -> FeatureLayout:
+    def of(cls, model: Trainable) -> FeatureRow:
         return cls(tuple(model.config.feature_shapes))
 
     @property
@@ -78,7 +81,7 @@ class FeatureLayout:
         ]
 
 
-def in_memory(layout: FeatureLayout, images: int, encode: Encode, progress: Progress) -> np.ndarray:
+def in_memory(layout: FeatureRow, images: int, encode: Encode, progress: Progress) -> np.ndarray:
     """The rows of all images, computed now, kept in memory: images × values, float16."""
     rows = np.empty((images, layout.values), np.float16)
     batches = _batches(range(images))
@@ -88,14 +91,14 @@ def in_memory(layout: FeatureLayout, images: int, encode: Encode, progress: Prog
     return rows
 
 
-def fits_on_disk(layout: FeatureLayout, records: Sequence[Record], max_bytes: int) -> bool:
+def fits_on_disk(layout: FeatureRow, records: Sequence[Record], max_bytes: int) -> bool:
     """Whether all rows fit into a cache of ``max_bytes``."""
     paths = [os.path.abspath(record.image) for record in records]
     return fitting_rows(paths, layout.row_bytes, max_bytes) == len(paths)
 
 
 def on_disk(
-    layout: FeatureLayout,
+    layout: FeatureRow,
     records: Sequence[Record],
     encode: Encode,
     encoder: str,
@@ -117,7 +120,8 @@ def on_disk(
         def opening() -> Iterator[list[int]]:
             for batch in batches:
                 for index in batch:
-                    writer.opening(index)
+                    with suppress(InputError):  # met again, and listed, where it is decoded
+                        writer.opening(index)
                 yield batch
 
         for batch, features in zip(batches, encode(opening())):
@@ -130,16 +134,15 @@ def on_disk(
     )  # fmt: skip
 
 
-def encoder_key(model: Method, precision: str) -> str:
-    """The encoder by name, levels, input size, precision, and the hash of its weights."""
-    assert model.encoder is not None, "a model without an encoder has nothing to compute"
-    weights = blake2b(digest_size=16)
-    for name, value in model.encoder.state_dict().items():
-        weights.update(name.encode())
-        weights.update(value.cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+def encoder_key(model: Trainable, precision: str, levels: Levels | None = None) -> str:
+    """All that fixes the features besides the images: the encoder, its weights, the reading.
+
+    Args:
+        levels: of images of more than 8 bits, see `invad_fast.data.load_image`.
+    """
     config = model.config
-    parts = (config.encoder, config.out_indices, config.input_size, precision, PIL.__version__)
-    return f"{' '.join(map(str, parts))} {weights.hexdigest()}"
+    parts = (config.encoder, config.out_indices, config.input_size, precision, decoding(levels))
+    return f"{' '.join(map(str, parts))} {encoder_digest(model)}"
 
 
 def _batches(indices: Sequence[int]) -> list[list[int]]:

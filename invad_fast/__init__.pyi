@@ -1,0 +1,14 @@
+from .config import InvADConfig as InvADConfig
+from .errors import InputError as InputError
+from .errors import InputWarning as InputWarning
+from .evaluation.evaluate import evaluate_model as evaluate_model
+from .inspection.predict import find_images as find_images
+from .inspection.predict import predict_files as predict_files
+from .method_names import create_model as create_model
+from .method_names import load_model as load_model
+from .model import InvAD as InvAD
+from .prediction import Prediction as Prediction
+from .prediction import Predictor as Predictor
+from .prediction import ScoreRule as ScoreRule
+from .reverse_distillation import RDConfig as RDConfig
+from .reverse_distillation import ReverseDistillation as ReverseDistillation

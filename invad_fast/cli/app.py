@@ -1,0 +1,84 @@
+"""The program: its verbs, and what becomes of a mistake."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import warnings
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from invad_fast.cli.benchmark import benchmark
+from invad_fast.cli.calibrate import calibrate
+from invad_fast.cli.coco_ad import coco_ad
+from invad_fast.cli.console import note, out
+from invad_fast.cli.datasets import datasets
+from invad_fast.cli.demo import demo
+from invad_fast.cli.doctor import doctor
+from invad_fast.cli.evaluate import evaluate
+from invad_fast.cli.predict import predict
+from invad_fast.cli.train import train
+from invad_fast.errors import InputError, InputWarning
+from invad_fast.names import visible
+
+app = typer.Typer(
+    help="Finds defects in products after training on good parts only (InvAD).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for verb in (train, evaluate, predict, calibrate, demo, benchmark, datasets, doctor):
+    app.command()(verb)
+app.command("coco-ad")(coco_ad)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(f"invad-fast {version('invad-fast')}", highlight=False)
+        raise typer.Exit()
+
+
+@app.callback()
+def _program(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The console script: InputError and OSError are one line and status 2, Ctrl-C status 130."""
+    warnings.showwarning = _show_note
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot write is escaped
+            stream.reconfigure(errors="backslashreplace")
+    # Libraries' own remarks would bury what concerns the user.
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        app()
+    except (InputError, OSError) as error:
+        # Any process may be the one that met it. A full disk, say, is no fault of the program's.
+        Console(stderr=True).print(
+            f"error: {visible(str(error))}",
+            style="red",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+            emoji=False,
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        note("stopped")
+        sys.exit(130)
+
+
+def _show_note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    if issubclass(category, InputWarning):
+        note(f"note: {message}")

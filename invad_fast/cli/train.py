@@ -1,0 +1,126 @@
+"""``invad-fast train``: good parts in, a run folder with the model out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from invad_fast.cli.console import note, say
+from invad_fast.cli.options import (
+    Cache,
+    CacheGib,
+    Classes,
+    Device,
+    Layout,
+    Levels,
+    Outside,
+    Quiet,
+    Root,
+    SkipDamaged,
+    Workers,
+    numbers,
+    parsed_levels,
+)
+from invad_fast.training.options import TrainingOptions
+
+_DEFAULTS = TrainingOptions()
+
+
+def train(
+    root: Root,
+    run: Annotated[Path, typer.Option(help="Folder for checkpoints, curves and the model.")],
+    preset: Annotated[str, typer.Option(help="invad, invad-lite or rd.")] = "invad-lite",
+    encoder: Annotated[
+        str | None, typer.Option(help="Any timm encoder instead of the preset's.")
+    ] = None,
+    out_indices: Annotated[
+        str | None, typer.Option(help="Stages or blocks of the encoder; default 1,2,3.")
+    ] = None,
+    encoder_weights: Annotated[
+        str, typer.Option(help="pretrained (timm's hub), a file or folder, or none (random).")
+    ] = "pretrained",
+    size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 256,
+    schedule: Annotated[
+        str, typer.Option(help="Length, learning rate and steps: paper.")
+    ] = _DEFAULTS.schedule,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the good images; may be raised with --resume.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step; default: the schedule's.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Default: the schedule's at this batch size.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto (bf16 where it is fast).")
+    ] = _DEFAULTS.precision,
+    seed: Annotated[
+        int, typer.Option(help="Of the weights and the order of images.")
+    ] = _DEFAULTS.seed,
+    workers: Workers = _DEFAULTS.workers,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Of the provisional thresholds, set on the training parts.")
+    ] = _DEFAULTS.false_alarm_rate,
+    classes: Classes = None,
+    layout: Layout = None,
+    outside: Outside = False,
+    levels: Levels = None,
+    skip_damaged: SkipDamaged = _DEFAULTS.skip_damaged,
+    cache: Cache = None,
+    cache_gib: CacheGib = _DEFAULTS.cache_gib,
+    feature_cache_gib: Annotated[
+        float, typer.Option(help="Memory for the encoder's features; 0 computes them every epoch.")
+    ] = _DEFAULTS.feature_cache_gib,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="Time between checkpoints: what a kill may cost.")
+    ] = _DEFAULTS.checkpoint_seconds,
+    device: Device = _DEFAULTS.device,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Trains one model on the good parts of all classes below ROOT."""
+    options = TrainingOptions(
+        schedule=schedule,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        precision=precision,  # type: ignore[arg-type]  # checked there
+        seed=seed,
+        workers=workers,
+        device=device,
+        false_alarm_rate=false_alarm_rate,
+        cache=cache,
+        cache_gib=cache_gib,
+        feature_cache_gib=feature_cache_gib,
+        checkpoint_seconds=checkpoint_seconds,
+        levels=parsed_levels(levels),
+        skip_damaged=skip_damaged,
+    )
+    changes: dict[str, Any] = {"input_size": size} | (
+        {} if encoder is None else {"encoder": encoder}
+    )
+    if out_indices is not None:
+        changes["out_indices"] = numbers("--out-indices", out_indices)
+    weights = None if encoder_weights.lower() == "none" else encoder_weights
+    try:
+        import torch
+
+        from invad_fast.data import read_dataset
+        from invad_fast.method_names import create_model
+        from invad_fast.training.train import train as train_model
+
+        dataset = read_dataset(root, layout, outside)
+        torch.manual_seed(seed)
+        model = create_model(preset, encoder_weights=weights, **changes)
+        result = train_model(model, dataset, options, run, resume, classes, not quiet)
+    except KeyboardInterrupt:
+        note(f"stopped; the same command with --resume goes on with {run}")
+        raise typer.Exit(130) from None
+    did = f"trained in {result.seconds:.0f} s ({result.images_per_second:.1f} images/s)"
+    if not result.steps:
+        did = "already trained, nothing left to do"
+    say(f"{did}, loss {result.losses[-1]:.4f}")
+    say(f"model: {run / 'model.safetensors'}")

@@ -1,0 +1,1 @@
+"""Maps of records, figures, thresholds and the report that shows them."""

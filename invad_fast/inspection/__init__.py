@@ -1,0 +1,1 @@
+"""Judging single parts: images in, one verdict each out."""
