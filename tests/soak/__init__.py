@@ -1,0 +1,1 @@
+"""Long tests, each of one form repeated with random input; see `conftest.py`."""
