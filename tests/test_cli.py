@@ -41,7 +41,7 @@ def test_evaluate(trained: tuple[Path, Path], tmp_path: Path) -> None:
     assert set(described["figures"]) == {"bolt", "nut"}
     assert 0 <= described["mean"]["image_auroc"] <= 1
     assert len((tmp_path / "e" / "figures.csv").read_text().splitlines()) == 4
-    assert len(list((tmp_path / "e" / "pictures" / "bolt").glob("*.png"))) == 2
+    assert len(list((tmp_path / "e" / "pictures" / "bolt").glob("cut_*.png"))) == 2
     report = (tmp_path / "e" / "report.html").read_text()
     assert "data:image/png;base64," in report and 'src="http' not in report
 
