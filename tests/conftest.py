@@ -1,5 +1,6 @@
 """What every test shares: the sample material beside the checkout, which may be absent."""
 
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from pathlib import Path
 import emulated_cuda
 import numpy as np
 import pytest
+import sample_sets
 import torch
 from PIL import Image
+from tiny_training import EPOCHS, fit, tiny
 
 from invad_fast import InvAD
 from invad_fast.cli.app import main
@@ -28,6 +31,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared beside the checkout: its golden numbers and images are not here")
     return SHARED
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty folder for a data set."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +121,23 @@ def invad(
         return Answer(status, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two products of four good parts each."""
+    return sample_sets.mvtec(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="session")
+def whole_run(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never stopped: four epochs of two steps."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    fit(tiny(), training_set, run=run, epochs=EPOCHS)
+    return run
+
+
+@pytest.fixture
+def run(whole_run: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be damaged."""
+    return Path(shutil.copytree(whole_run, tmp_path / "run"))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as PolygonPath
 from PIL import Image
+from refusals import one_line
 
-from invad_fast import InputError
 from invad_fast.data import load_mask, read_dataset
 
 pytest.importorskip("pycocotools", reason="pip install 'invad-fast[coco]'")
@@ -28,12 +28,6 @@ HEIGHT, WIDTH = 40, 60
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
 # COCO's category ids have gaps: 80 classes among 1 to 90
 IDS = [i for i in range(1, 91) if i % 9 != 5]
-
-
-def one_line(match: str, call: Callable[[], object]) -> None:
-    with pytest.raises(InputError, match=match) as caught:
-        call()
-    assert "\n" not in str(caught.value)
 
 
 def write_coco(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import sample_sets
+from refusals import one_line
 
-from invad_fast import InputError
 from invad_fast.data import LAYOUTS, Dataset, load_mask, read_dataset
 
 # maker -> (layout, classes, training records, test records, anomalous ones with a mask)
@@ -30,20 +30,6 @@ EXPECTED = [
     (sample_sets.folder, "folder", ("set",), 8, 3, 0),
     (sample_sets.folder_with_masks, "folder", ("cap", "lid"), 8, 4, 2),
 ]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "set"
-    folder.mkdir()
-    return folder
-
-
-def one_line(match: str, call: Callable[[], object]) -> str:
-    with pytest.raises(InputError, match=match) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("make, name, classes, train, test, masks", EXPECTED)

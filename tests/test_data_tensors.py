@@ -8,16 +8,16 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sample_sets
 import torch
+from refusals import one_line
 from without_torch import run_without_torch
 
-from invad_fast import InputError, data
+from invad_fast import data
 from invad_fast.data import (
     ImageLoader,
     ImageTensors,
@@ -39,12 +39,6 @@ SIZE = (24, 16)
 def records(folder: Path, count: int = 6) -> list[Record]:
     paths = [sample_sets.picture(folder / f"{i}.png", i) for i in range(count)]
     return [Record(path, "a", "train", "good", False) for path in paths]
-
-
-def one_line(match: str, call: Callable[[], object]) -> None:
-    with pytest.raises(InputError, match=match) as caught:
-        call()
-    assert "\n" not in str(caught.value)
 
 
 def test_items_are_what_torchvision_would_give(tmp_path: Path) -> None:

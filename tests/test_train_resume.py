@@ -14,7 +14,7 @@ import pytest
 import sample_sets
 import torch
 from PIL import Image
-from tiny_training import fit, tiny
+from tiny_training import EPOCHS, STEPS, contents, fit, tiny
 
 from invad_fast import InputError, InputWarning, InvAD, ReverseDistillation
 from invad_fast.progress import TrainingProgress
@@ -22,34 +22,9 @@ from invad_fast.training import train
 from invad_fast.training.features import ComputedFeatures
 from invad_fast.training.run_folder import RunFolder
 
-EPOCHS, STEPS = 4, 2  # 8 images, 4 a step
-
 
 class Stopped(BaseException):
     """As Ctrl-C or a kill: nothing catches it."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sample_sets.mvtec(tmp_path_factory.mktemp("data") / "set")
-
-
-@pytest.fixture(scope="module")
-def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was never stopped."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    fit(tiny(), root, run=run, epochs=EPOCHS)
-    return run
-
-
-@pytest.fixture
-def run(whole: Path, tmp_path: Path) -> Path:
-    """A copy of that run, to be damaged."""
-    return Path(shutil.copytree(whole, tmp_path / "run"))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def assert_same_model(one: Path, other: Path) -> None:
@@ -85,22 +60,22 @@ def raise_at(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, call: int) 
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    where: Any, name: str, call: int, left: int, root: Path, whole: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    where: Any, name: str, call: int, left: int, training_set: Path, whole_run: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     run = tmp_path / "run"
     options = {"run": run, "epochs": EPOCHS, "checkpoint_seconds": 0}
     with monkeypatch.context() as patched, pytest.raises(Stopped):
         raise_at(patched, where, name, call)
-        fit(tiny(), root, **options)
+        fit(tiny(), training_set, **options)
     assert not (run / "model.safetensors").exists()
     assert not list(run.glob("*.partial")) and not list(run.glob(".*.partial"))
     # Other weights to begin with: what the checkpoint does not bring back would show. A run that
     # has none yet begins anew, as the same command does.
     seed = 1 if (run / "checkpoint.pt").exists() else 0
-    result = fit(tiny(seed), root, resume=True, **options)
+    result = fit(tiny(seed), training_set, resume=True, **options)
     assert result.steps == left, "it did not go on where it was stopped"
-    assert_same_model(run, whole)
+    assert_same_model(run, whole_run)
 
 
 KILLED = """
@@ -121,21 +96,21 @@ fit(tiny(), Path(sys.argv[1]), run=sys.argv[2], epochs=4, checkpoint_seconds=0)
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills itself")
 def test_a_killed_process_leaves_no_lock_and_no_half_file(
-    root: Path, whole: Path, tmp_path: Path
+    training_set: Path, whole_run: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED, root, run, torch.get_num_threads()]
+    command = [sys.executable, "-c", KILLED, training_set, run, torch.get_num_threads()]
     killed = subprocess.run([*map(str, command)], cwd=Path(__file__).parent, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(list(run.glob(".*.partial"))) == 1  # the checkpoint that it was writing
-    result = fit(tiny(seed=1), root, run=run, epochs=EPOCHS, resume=True)
+    result = fit(tiny(seed=1), training_set, run=run, epochs=EPOCHS, resume=True)
     assert result.steps == 4
-    assert_same_model(run, whole)
+    assert_same_model(run, whole_run)
     assert not list(run.glob(".*.partial"))
 
 
 def test_a_finished_run_keeps_its_model_and_its_thresholds(
-    root: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+    training_set: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calibrated = InvAD.load(run / "model.safetensors")
     calibrated.thresholds = {"*": 9.0, "nut": 3.0}
@@ -143,7 +118,7 @@ def test_a_finished_run_keeps_its_model_and_its_thresholds(
     before = contents(run)
     raise_at(monkeypatch, ComputedFeatures, "encode", 1)  # nothing is encoded for it
     model = tiny(seed=1)
-    result = fit(model, root, run=run, epochs=EPOCHS, resume=True)
+    result = fit(model, training_set, run=run, epochs=EPOCHS, resume=True)
     assert result.steps == 0 and len(result.losses) == EPOCHS
     assert contents(run) == before
     assert model.digest == calibrated.digest and model.thresholds == {"*": 9.0, "nut": 3.0}
@@ -152,13 +127,13 @@ def test_a_finished_run_keeps_its_model_and_its_thresholds(
 
 @pytest.mark.parametrize("damage", [None, b"", b"no model"])
 def test_a_finished_run_without_its_model_makes_it_again(
-    damage: bytes | None, root: Path, run: Path, whole: Path
+    damage: bytes | None, training_set: Path, run: Path, whole_run: Path
 ) -> None:
     (run / "model.safetensors").unlink()
     if damage is not None:
         (run / "model.safetensors").write_bytes(damage)
-    assert fit(tiny(seed=1), root, run=run, resume=True).steps == 0
-    assert_same_model(run, whole)
+    assert fit(tiny(seed=1), training_set, run=run, resume=True).steps == 0
+    assert_same_model(run, whole_run)
 
 
 def other_encoder() -> InvAD:
@@ -189,20 +164,20 @@ def other_method() -> ReverseDistillation:
     ],
 )
 def test_another_model_or_other_options_are_refused(
-    make: Any, options: dict, told: str, root: Path, run: Path
+    make: Any, options: dict, told: str, training_set: Path, run: Path
 ) -> None:
     before = contents(run)
     with pytest.raises(InputError, match=f"{told}.*choose another --run"):
-        fit(make(), root, run=run, resume=True, **options)
+        fit(make(), training_set, run=run, resume=True, **options)
     assert contents(run) == before
 
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("change", ["pixel", "gone", "new", "renamed", "damaged"])
 def test_other_images_are_refused(
-    change: str, known: bool, root: Path, run: Path, tmp_path: Path
+    change: str, known: bool, training_set: Path, run: Path, tmp_path: Path
 ) -> None:
-    data = Path(shutil.copytree(root, tmp_path / "set"))
+    data = Path(shutil.copytree(training_set, tmp_path / "set"))
     image = data / "nut" / "train" / "good" / "1.png"
     told = {
         "pixel": r"of 8 images 1 changed \(nut/train/good/1.png\)",
@@ -233,9 +208,9 @@ def test_other_images_are_refused(
     assert contents(run) == before
 
 
-def test_the_same_data_elsewhere_go_on(root: Path, run: Path, tmp_path: Path) -> None:
+def test_the_same_data_elsewhere_go_on(training_set: Path, run: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "set"
-    shutil.copytree(root, moved, copy_function=shutil.copyfile)  # new times
+    shutil.copytree(training_set, moved, copy_function=shutil.copyfile)  # new times
     sample_sets.picture(moved / "nut" / "test" / "good" / "7.png")  # which training does not use
     before = contents(run)
     assert fit(tiny(), moved, run=run, resume=True).steps == 0
@@ -254,9 +229,9 @@ def test_a_class_on_its_own_keeps_its_name(tmp_path: Path) -> None:
     assert model.classes == ("gear",) and set(model.thresholds) == {"*", "gear"}
 
 
-def test_epochs_may_be_raised_and_the_rest_is_as_it_was(root: Path, run: Path) -> None:
+def test_epochs_may_be_raised_and_the_rest_is_as_it_was(training_set: Path, run: Path) -> None:
     with pytest.warns(InputWarning, match="on to 10 epochs instead of 4, 4 are done; .*epoch 8,"):
-        result = fit(tiny(seed=1), root, run=run, epochs=10, resume=True, batch_size=None)
+        result = fit(tiny(seed=1), training_set, run=run, epochs=10, resume=True, batch_size=None)
     assert result.steps == 6 * STEPS and len(result.losses) == 10
     rows = (run / "history.csv").read_text().splitlines()[1:]
     rates = [float(row.split(",")[2]) for row in rows]
@@ -264,165 +239,7 @@ def test_epochs_may_be_raised_and_the_rest_is_as_it_was(root: Path, run: Path) -
     assert rates == pytest.approx([5e-4] * 4 + [5e-4] * 4 + [5e-5] * 2)
     assert json.loads((run / "config.json").read_text())["training"]["epochs"] == 10
     kept = contents(run)
-    assert fit(tiny(), root, run=run, resume=True).steps == 0  # no epochs given: the run's own
+    assert (
+        fit(tiny(), training_set, run=run, resume=True).steps == 0
+    )  # no epochs given: the run's own
     assert contents(run) == kept
-
-
-@pytest.mark.parametrize("config", [None, b"", b"{", b"[]", b"\xff\xfe"])
-def test_a_lost_configuration_is_written_anew(config: bytes | None, root: Path, run: Path) -> None:
-    before = contents(run)
-    (run / "config.json").unlink()
-    if config is not None:
-        (run / "config.json").write_bytes(config)
-    with pytest.warns(InputWarning, match=r"config\.json was lost or damaged"):
-        fit(tiny(), root, run=run, resume=True)
-    assert contents(run) == before
-
-
-def changed(state: dict, **changes: Any) -> dict:
-    return {**state, **changes}
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda state: None,
-        lambda state: [1, 2],
-        lambda state: {"weights": torch.zeros(3)},
-        lambda state: {key: value for key, value in state.items() if key != "run"},
-        lambda state: changed(state, epoch="two"),
-        lambda state: changed(state, more=1),
-        lambda state: changed(state, model={"fuser": state["model"]["fuser"]}),
-        lambda state: changed(state, model=state["model"] | {"fuser": {"x": torch.zeros(1)}}),
-        lambda state: changed(state, optimizer={}),
-        lambda state: changed(
-            state,
-            optimizer=state["optimizer"]
-            | {"state": {i: {"exp_avg": torch.zeros(7)} for i in state["optimizer"]["state"]}},
-        ),
-    ],
-)
-def test_a_checkpoint_of_another_kind_is_one_line(damage: Any, root: Path, run: Path) -> None:
-    state = torch.load(run / "checkpoint.pt", weights_only=True)
-    torch.save(damage(state), run / "checkpoint.pt")
-    assert_refused_and_kept(root, run)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_half_a_checkpoint_is_one_line(share: float, root: Path, run: Path) -> None:
-    data = (run / "checkpoint.pt").read_bytes()
-    (run / "checkpoint.pt").write_bytes(data[: int(len(data) * share)])
-    assert_refused_and_kept(root, run)
-
-
-def assert_refused_and_kept(root: Path, run: Path) -> None:
-    before = contents(run)
-    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged, or another version") as told:
-        fit(tiny(), root, run=run, resume=True)
-    assert "\n" not in str(told.value) and contents(run) == before
-
-
-def test_a_checkpoint_of_another_run_is_refused(root: Path, run: Path, tmp_path: Path) -> None:
-    fit(tiny(), root, run=tmp_path / "other", epochs=1, seed=5)
-    shutil.copy(tmp_path / "other" / "checkpoint.pt", run)
-    before = contents(run)
-    with pytest.raises(InputError, match="seed 5, not 0"):
-        fit(tiny(), root, run=run, resume=True)
-    assert contents(run) == before
-
-
-def test_without_its_checkpoint_a_run_is_left_alone(root: Path, run: Path) -> None:
-    (run / "checkpoint.pt").unlink()
-    before = contents(run)
-    for resume in (False, True):
-        with pytest.raises(InputError, match=r"no run that could go on \(no checkpoint\.pt\)"):
-            fit(tiny(), root, run=run, resume=resume)
-    assert contents(run) == before
-
-
-def test_a_run_is_not_begun_twice(root: Path, run: Path) -> None:
-    before = contents(run)
-    with pytest.raises(InputError, match="already holds a run: go on with it"):
-        fit(tiny(), root, run=run, epochs=EPOCHS)
-    with pytest.raises(InputError, match=r"no run to go on with: give its folder \(run=, --run\)"):
-        fit(tiny(), root, resume=True)
-    assert contents(run) == before
-
-
-def test_one_training_at_a_time_has_the_folder(root: Path, run: Path) -> None:
-    before = contents(run)
-    with (
-        RunFolder(run).held(),
-        pytest.raises(InputError, match="another training is at work in .*/run: wait for it"),
-    ):
-        fit(tiny(), root, run=run, epochs=9, resume=True)
-    assert contents(run) == before
-    fit(tiny(), root, run=run, resume=True)  # it is free again
-
-
-def test_folders_that_cannot_be_run_folders(root: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "full"
-    mine.mkdir()
-    (mine / "notes.txt").write_text("mine")
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "link").symlink_to(root)
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for run, told in (
-        (mine, "not empty and holds no run"),
-        (tmp_path / "file", "file is a file: give a folder"),
-        (tmp_path / "file" / "run", "cannot make the folder .*: Not a directory"),
-        (root / "run", "lies inside the data set"),
-        (root / "nut" / "train" / "good", "lies inside the data set"),
-        (tmp_path / "link" / "nut" / "x", "lies inside the data set"),
-        (tmp_path / "loop", "loop is a file: give a folder"),
-        (tmp_path / ("long" * 100), "cannot make the folder .*: File name too long"),
-    ):
-        with pytest.raises(InputError, match=told) as caught:
-            fit(tiny(), root, run=run, epochs=1)
-        assert "\n" not in str(caught.value)
-    assert contents(mine) == {"notes.txt": b"mine"}
-    assert not (root / "run").exists() and (tmp_path / "file").read_text() == "mine"
-    with pytest.raises(InputError, match="fewer than one batch"):
-        fit(tiny(), root, run=tmp_path / "new", batch_size=9)
-    assert not (tmp_path / "new").exists()  # refused before any work: nothing is left
-
-
-def test_what_a_killed_process_left_is_no_obstacle(root: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in (".0123456789abcdef.partial", ".lock", "config.json"):
-        (run / name).write_bytes(b"half")
-    fit(tiny(), root, run=run, epochs=1)
-    assert not list(run.glob(".*.partial")) and InvAD.load(run / "model.safetensors").thresholds
-
-
-def test_a_full_disk_is_one_line_and_loses_nothing(root: Path, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")  # a limit on files' sizes stands for the disk
-    run = tmp_path / "run"
-    fit(tiny(), root, run=run, epochs=1)
-    before, limits = contents(run), resource.getrlimit(resource.RLIMIT_FSIZE)
-    for where in (run, tmp_path / "new"):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-        try:
-            with pytest.raises(InputError, match=r"cannot write .*/checkpoint\.pt: ") as told:
-                fit(tiny(), root, run=where, epochs=2, resume=True, checkpoint_seconds=0)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert "\n" not in str(told.value) and not list(where.glob(".*.partial"))
-    assert contents(run)["checkpoint.pt"] == before["checkpoint.pt"]
-    assert contents(run)["model.safetensors"] == before["model.safetensors"]
-    assert fit(tiny(), root, run=run, epochs=2, resume=True).steps == STEPS  # there is room again
-    assert fit(tiny(), root, run=where, epochs=2, resume=True).steps == 2 * STEPS
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_one_line(root: Path, run: Path) -> None:
-    before = contents(run)
-    (run / ".lock").unlink()
-    run.chmod(0o555)
-    try:
-        with pytest.raises(InputError, match="cannot write in .*/run: Permission denied"):
-            fit(tiny(), root, run=run, resume=True, epochs=9)
-    finally:
-        run.chmod(0o755)
-    assert contents(run) == {k: v for k, v in before.items() if k != ".lock"}

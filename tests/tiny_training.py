@@ -10,6 +10,7 @@ from invad_fast.demo import demo_encoder_weights
 from invad_fast.training.train import TrainingResult
 
 SIZE = 32
+EPOCHS, STEPS = 4, 2  # of a whole run: 8 images, 4 a step
 
 
 def tiny(seed: int = 0, encoder_weights: Path | None | str = "demo", **fields) -> InvAD:
@@ -29,3 +30,8 @@ def fit(model: InvAD, root: Path, **options) -> TrainingResult:
     """Four images a step, everything in this thread."""
     fixed = {"batch_size": 4, "workers": 0, "show_progress": False}
     return model.fit(root, **fixed | options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
