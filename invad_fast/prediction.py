@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 from pydantic import Field
 
 from invad_fast.checked import checked
+from invad_fast.data.levels import LevelsOption
 from invad_fast.errors import InputError
 
 Array = Any
@@ -39,6 +40,9 @@ class Verdict(str, Enum):
     PASS = "PASS"
     REJECT = "REJECT"
     NOT_INSPECTED = "NOT_INSPECTED"
+
+
+IS_ANOMALOUS = {Verdict.PASS: False, Verdict.REJECT: True, Verdict.NOT_INSPECTED: None}
 
 
 def exceeds(scores: Array, thresholds: Array) -> Array:
@@ -75,6 +79,7 @@ class ScoreRule:
         sigma: standard deviation of the map's Gaussian in pixels; 0 for none.
         pooling: None scores an image by its map's maximum, k by the maximum of k×k means.
         resize: how an image comes to the model's size.
+        levels: (low, high) that images of more than 8 bits are scaled from; None for all.
         form: which form of the network runs: "plain" (as trained), or "folded"; None for any.
         precision: of the arithmetic, "fp32", "bf16" or "fp16"; None for any.
     """
@@ -83,6 +88,7 @@ class ScoreRule:
     sigma: Annotated[float, Field(ge=0, le=MOST_SIGMA)] = 4.0
     pooling: Annotated[int, Field(ge=1, le=65536)] | None = None
     resize: Literal["bilinear, antialiased"] = "bilinear, antialiased"
+    levels: LevelsOption = None
     form: str | None = "plain"
     precision: str | None = "fp32"
 
@@ -290,8 +296,7 @@ class Prediction:
     @property
     def anomalous(self) -> tuple[bool | None, ...]:
         """Whether each image is anomalous; None where there is no verdict."""
-        answers = {Verdict.PASS: False, Verdict.REJECT: True, Verdict.NOT_INSPECTED: None}
-        return tuple(answers[verdict] for verdict, _ in self.verdicts)
+        return tuple(IS_ANOMALOUS[verdict] for verdict, _ in self.verdicts)
 
 
 @runtime_checkable

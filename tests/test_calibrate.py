@@ -92,3 +92,19 @@ def test_scores_are_the_inference_forms(parts: Path, model: Path) -> None:
     rows = list(predict_files(loaded.optimize(), find_images([parts / "a/test/good"])))
     assert fresh["a"] == max(row["score"] for row in rows)
     assert np.isfinite(list(fresh.values())).all()
+
+
+def test_what_a_threshold_was_set_with_is_what_predicts(parts: Path, model: Path, invad) -> None:
+    """Levels, sigma and pooling too, without being asked for again."""
+    chosen = ("--levels", "0:4095", "--sigma", 2, "--pooling", 3)
+    done = invad("calibrate", parts, "--model", model, "--false-alarm-rate", 0, *chosen, "--quiet")
+    assert done.status == 0, done.stderr
+    loaded = load_model(model)
+    rule = loaded.optimize().score_rule
+    assert (rule.levels, rule.sigma, rule.pooling) == ((0, 4095), 2.0, 3)
+    images = find_images([parts / "a/test/good"])
+    rows = list(predict_files(loaded, images))
+    assert [row["verdict"] for row in rows] == ["PASS"] * 4
+    assert max(row["score"] for row in rows) == rows[0]["threshold"]
+    for row in predict_files(loaded, images, levels=(0, 1023)):
+        assert row["verdict"] == "NOT_INSPECTED" and "levels (0, 4095), not" in row["reason"]

@@ -92,8 +92,16 @@ def test_a_score_that_is_no_number_is_no_verdict(parts: Path, trained: Path, inv
         assert "score" not in row and row["reason"] == "the score is not a number"
 
 
-@pytest.mark.parametrize("change", [{"pooling": 3}, {"sigma": 2}, {"mode": "per_scale"},
-                                    {"precision": "bf16"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pooling": 3},
+        {"sigma": 2},
+        {"mode": "per_scale"},
+        {"levels": "0:4095"},
+        {"precision": "bf16"},
+    ],
+)
 def test_another_rule_has_no_threshold(change: dict, parts: Path, trained: Path) -> None:
     for row in rows_of(load_model(trained), find_images([parts / "a/test/hole"]), **change):
         assert row["verdict"] == "NOT_INSPECTED" and row["threshold"] is None

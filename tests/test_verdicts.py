@@ -61,6 +61,7 @@ def test_thresholds_are_finite_numbers(value: object) -> None:
         ({"mode": "per_scale"}, "mode unified, not per_scale"),
         ({"sigma": 8.0}, "sigma 4.0, not 8.0"),
         ({"pooling": 5}, "pooling none, not 5"),
+        ({"levels": (0, 4095)}, "levels none, not (0, 4095)"),
         ({"form": "plain"}, "form folded, not plain"),
         ({"precision": "bf16"}, "precision fp32, not bf16"),
     ],

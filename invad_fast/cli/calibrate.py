@@ -23,7 +23,7 @@ from invad_fast.cli.options import (
     Sigma,
     SkipDamaged,
     Workers,
-    parsed_levels,
+    chosen,
 )
 from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.prediction import shown_class
@@ -60,17 +60,7 @@ def calibrate(
     from invad_fast.evaluation.calibrate import check_rate
 
     check_rate(false_alarm_rate)
-    options = ScoringOptions(
-        precision=precision,  # type: ignore[arg-type]  # checked there, as is the mode
-        mode=mode,  # type: ignore[arg-type]
-        sigma=sigma,
-        pooling=pooling,
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        levels=parsed_levels(levels),
-        skip_damaged=skip_damaged,
-    )
+    options = chosen(ScoringOptions, locals())
     from invad_fast.data import read_dataset
     from invad_fast.evaluation.good_parts import calibrate_model
     from invad_fast.method_names import load_model

@@ -26,7 +26,7 @@ from invad_fast.cli.options import (
     Sigma,
     SkipDamaged,
     Workers,
-    parsed_levels,
+    chosen,
 )
 from invad_fast.evaluation.options import ScoringOptions
 
@@ -60,19 +60,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Scores the test images below ROOT: all figures, verdicts, pictures, and a report."""
-    options = ScoringOptions(
-        precision=precision,  # type: ignore[arg-type]  # checked there, as is the mode
-        mode=mode,  # type: ignore[arg-type]
-        sigma=sigma,
-        pooling=pooling,
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        levels=parsed_levels(levels),
-        skip_damaged=skip_damaged,
-        cache=cache,
-        cache_gib=cache_gib,
-    )
+    options = chosen(ScoringOptions, locals())
     from invad_fast.data import read_dataset
     from invad_fast.evaluation.evaluate import evaluate_model
     from invad_fast.evaluation.report import print_results, write_report

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from invad_fast.errors import InputError
+
+T = TypeVar("T")
 
 Root = Annotated[Path, typer.Argument(help="Data set folder; its layout is found out.")]
 Model = Annotated[Path, typer.Option(help="Model file that `train` wrote.")]
@@ -51,22 +55,17 @@ Pooling = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress display.")]
 
 
-def numbers(option: str, text: str | None, separator: str = ",") -> tuple[int, ...] | None:
+def chosen(options: type[T], given: Mapping[str, Any]) -> T:
+    """The options of a verb, of those of its arguments (its ``locals()``) that they have."""
+    fields = dataclasses.fields(options)  # type: ignore[arg-type]
+    return options(**{field.name: given[field.name] for field in fields if field.name in given})
+
+
+def numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     """Whole numbers such as 3,7,11; None stays None."""
     if text is None:
         return None
     try:
-        return tuple(int(number) for number in text.split(separator))
+        return tuple(int(number) for number in text.split(","))
     except ValueError:
-        example = separator.join(("0", "4095") if separator == ":" else ("3", "7", "11"))
-        raise InputError(f"{option} takes numbers such as {example}, not {text!r}") from None
-
-
-def parsed_levels(text: str | None) -> tuple[int, int] | None:
-    """``--levels LOW:HIGH``."""
-    found = numbers("--levels", text, ":")
-    if found is None:
-        return None
-    if len(found) != 2 or not 0 <= found[0] < found[1]:
-        raise InputError(f"--levels takes a low and a higher number, as 0:4095, not {text!r}")
-    return found[0], found[1]
+        raise InputError(f"{option} takes numbers such as 3,7,11, not {text!r}") from None

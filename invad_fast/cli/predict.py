@@ -20,7 +20,7 @@ from invad_fast.cli.options import (
     Precision,
     Sigma,
     Workers,
-    parsed_levels,
+    chosen,
 )
 from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.prediction import AUTO
@@ -52,16 +52,7 @@ def predict(
 
     Status 1 where an image got no verdict: damaged, no number for a score, or no threshold.
     """
-    options = ScoringOptions(
-        precision=precision,  # type: ignore[arg-type]  # checked there, as is the mode
-        mode=mode,  # type: ignore[arg-type]
-        sigma=sigma,
-        pooling=pooling,
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        levels=parsed_levels(levels),
-    )
+    options = chosen(ScoringOptions, locals())
     from invad_fast.inspection.predict import find_images, predict_files
     from invad_fast.inspection.result_table import ResultTable, check_replaceable
     from invad_fast.method_names import load_model

@@ -20,8 +20,8 @@ from invad_fast.cli.options import (
     Root,
     SkipDamaged,
     Workers,
+    chosen,
     numbers,
-    parsed_levels,
 )
 from invad_fast.training.options import TrainingOptions
 
@@ -82,23 +82,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Trains one model on the good parts of all classes below ROOT."""
-    options = TrainingOptions(
-        schedule=schedule,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        precision=precision,  # type: ignore[arg-type]  # checked there
-        seed=seed,
-        workers=workers,
-        device=device,
-        false_alarm_rate=false_alarm_rate,
-        cache=cache,
-        cache_gib=cache_gib,
-        feature_cache_gib=feature_cache_gib,
-        checkpoint_seconds=checkpoint_seconds,
-        levels=parsed_levels(levels),
-        skip_damaged=skip_damaged,
-    )
+    options = chosen(TrainingOptions, locals())
     changes: dict[str, Any] = {"input_size": size} | (
         {} if encoder is None else {"encoder": encoder}
     )

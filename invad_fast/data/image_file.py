@@ -129,6 +129,12 @@ def stored_size(path: Path) -> tuple[Size, int]:
     return _read(path, look)
 
 
+def upright_size(path: Path) -> Size:
+    """(height, width) as the image stands, without decoding its pixels."""
+    stored, orientation = stored_size(path)
+    return stored[::-1] if orientation >= 5 else stored
+
+
 def is_image(path: Path) -> bool:
     """Whether the file begins as an image does, whatever its name."""
     Image.init()

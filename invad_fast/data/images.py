@@ -24,8 +24,9 @@ import PIL
 from PIL import Image
 
 from invad_fast.data.image_file import TURNS, Decoded, decode, stored_size
+from invad_fast.data.levels import Levels, levels_of
 from invad_fast.data.mask_source import MaskFiles, MaskRuns
-from invad_fast.data.pixel_values import Levels, Strip, eight_bit_strips, rescale, shown, strips
+from invad_fast.data.pixel_values import Strip, eight_bit_strips, rescale, shown, strips
 from invad_fast.data.record import Record
 from invad_fast.data.size import Size
 from invad_fast.errors import InputError
@@ -44,8 +45,7 @@ def load_image(
     that become 0 and 255; None for (0, 65535). Raises `InputError` naming the file.
     """
     path = Path(path)
-    if levels is not None:
-        check_levels(levels)
+    levels = levels_of(levels)
     decoded = decode(path, size)
     if decoded.deep_colours and levels is not None:
         rescale(decoded.image, decode(path, size, low_bytes=True).image, levels)
@@ -54,13 +54,6 @@ def load_image(
         return _turned(_whole(pixels, decoded.image), decoded.orientation)
     stored = size[::-1] if decoded.orientation >= 5 else size
     return _turned(np.asarray(_resized(pixels, decoded, stored)), decoded.orientation)
-
-
-def check_levels(levels: Levels) -> None:
-    """Raises `InputError` where ``levels`` are no range of a 16-bit channel."""
-    low, high = levels
-    if not 0 <= low < high <= 65535:
-        raise InputError(f"levels must rise within 0 to 65535, not from {low} to {high}")
 
 
 def decoding(levels: Levels | None = None) -> str:

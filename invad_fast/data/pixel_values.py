@@ -14,13 +14,10 @@ import numpy as np
 from PIL import Image
 
 from invad_fast.data.image_file import Decoded
+from invad_fast.data.levels import FULL_RANGE, Levels
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.names import visible
 
-Levels = tuple[int, int]
-"""The values of a channel of 16 bits that become black and white."""
-
-FULL_RANGE: Levels = (0, 65535)
 _STRIP_PIXELS = 2**20
 _FEW_BITS = 14  # 16-bit pixels that need no more are noted: cameras of 10, 12 and 14 bits
 

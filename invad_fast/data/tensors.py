@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from invad_fast.data.cache.resized_cache import ResizedCache
-from invad_fast.data.images import Levels, load_image, load_mask
+from invad_fast.data.images import load_image, load_mask
+from invad_fast.data.levels import Levels
 from invad_fast.data.record import Record
 from invad_fast.data.size import Size
 from invad_fast.errors import InputError

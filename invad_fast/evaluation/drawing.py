@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from invad_fast.data import load_image, load_mask, load_tensor
-from invad_fast.data.image_file import stored_size
+from invad_fast.data.image_file import upright_size
 from invad_fast.data.size import Size
 from invad_fast.evaluation.maps import Maps
 from invad_fast.evaluation.output_folder import PICTURES
@@ -58,7 +58,7 @@ def _picked(result: ClassResult, count: int) -> list[int]:
 
 
 def _picture(maps: Maps, result: ClassResult, index: int, scale: float, path: Path) -> Picture:
-    record, levels = result.records[index], maps.options.levels
+    record, levels = result.records[index], maps.rule.levels
     size = drawn_size(record.image)
     mask = None if record.mask is None else load_mask(record, size)
     image = load_tensor(record.image, maps.predictor.input_size, levels)[None]
@@ -74,8 +74,7 @@ def _picture(maps: Maps, result: ClassResult, index: int, scale: float, path: Pa
 
 def drawn_size(image: Path) -> Size:
     """(height, width) at which a photo is drawn: in its own shape, a small one enlarged."""
-    stored, orientation = stored_size(image)
-    height, width = stored[::-1] if orientation >= 5 else stored
+    height, width = upright_size(image)
     # A wide one has the report's whole width: its three parts stand below each other.
     widest = _WIDEST if width > 2 * height else _HIGHEST
     scale = min(_HIGHEST / height, widest / width)

@@ -57,11 +57,11 @@ class Maps:
                 bound = int(options.cache_gib * 2**30)
                 kept = build_cache(
                     records, size, options.cache, bound, progress, world=self.world,
-                    levels=options.levels, damaged="collect",
+                    levels=self.rule.levels, damaged="collect",
                 )  # fmt: skip
         own = list(self.world.own(range(len(records))))
         order = [own[i : i + options.batch_size] for i in range(0, len(own), options.batch_size)]
-        images = ImageTensors(records, size, kept, with_masks=with_masks, levels=options.levels)
+        images = ImageTensors(records, size, kept, with_masks=with_masks, levels=self.rule.levels)
         loader = ImageLoader(images, order, options.workers, "collect")
         for batch in track(loader, len(order), what, self.show):
             if batch.indices:
@@ -82,7 +82,7 @@ class Maps:
         bad = sorted({pair for part in parts for pair in part})
         if not bad or self.options.skip_damaged:
             return
-        others = ImageTensors(rest, self.predictor.input_size, levels=self.options.levels)
+        others = ImageTensors(rest, self.predictor.input_size, levels=self.rule.levels)
         more = self.world.on_main(lambda: find_unreadable(others, self.options.workers))
         found = [Unreadable(0, path, line) for path, line in bad] + more
         raise unreadable_error(found, len(scored) + len(rest))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from invad_fast.checked import Gib, checked
+from invad_fast.data.levels import LevelsOption
 from invad_fast.prediction import MOST_SIGMA, MapMode, ScoreRule
 
 
@@ -18,15 +19,13 @@ class ScoringOptions:
     Attributes:
         precision: of the arithmetic; None for the one that the model's thresholds were set in,
             fp32 without any.
-        mode, sigma, pooling: of the score rule; None for the model's own. Under another rule than
-            the thresholds' there is no threshold.
+        mode, sigma, pooling, levels: of the score rule; None for the model's own. Under another
+            rule than the thresholds' there is no threshold.
         device: "auto", "cpu" or "cuda".
         batch_size: images at once.
         workers: threads that decode images; 0 decodes between the batches.
         cache: folder that keeps the resized images for the next time, at most ``cache_gib`` of
             them; None for none.
-        levels: (low, high) that images of more than 8 bits are scaled from to 0..255; None for
-            the full range.
         skip_damaged: leave out images that cannot be read, and say how many; else they are listed
             and nothing is scored.
     """
@@ -40,7 +39,7 @@ class ScoringOptions:
     workers: Annotated[int, Field(ge=0, le=1024)] = 2
     cache: Path | None = None
     cache_gib: Gib = 20.0
-    levels: tuple[int, int] | None = None
+    levels: LevelsOption = None
     skip_damaged: bool = False
 
     def rule(self, own: ScoreRule) -> ScoreRule:
@@ -49,5 +48,5 @@ class ScoringOptions:
 
     def changes(self) -> dict[str, Any]:
         """The fields of the score rule that were chosen here, but for the precision."""
-        names = ("mode", "sigma", "pooling")
+        names = ("mode", "sigma", "pooling", "levels")
         return {k: getattr(self, k) for k in names if getattr(self, k) is not None}

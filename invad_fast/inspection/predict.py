@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from PIL import Image
 
 from invad_fast.checked import unknown_name
 from invad_fast.data import ImageLoader, ImageTensors, load_image
-from invad_fast.data.image_file import stored_size
+from invad_fast.data.image_file import upright_size
 from invad_fast.data.layouts.listing import image_files
-from invad_fast.data.tensors import Unreadable
+from invad_fast.data.levels import Levels
+from invad_fast.data.tensors import ImageBatch
 from invad_fast.errors import InputError
 from invad_fast.evaluation.maps import inference_form
 from invad_fast.evaluation.options import ScoringOptions
@@ -26,9 +29,8 @@ from invad_fast.pictures import colour_map, overlay, picture_scale
 from invad_fast.prediction import (
     ALL_CLASSES,
     AUTO,
-    Prediction,
+    IS_ANOMALOUS,
     Predictor,
-    ScoreRule,
     Verdict,
     finite_threshold,
     judge,
@@ -92,7 +94,7 @@ def predict_files(
     if threshold is not None:
         whose = None if class_name == AUTO else class_name
         threshold = finite_threshold(threshold, shown_class(whose or ALL_CLASSES))
-    return _rows(predictor, files, folder, class_name, threshold, scoring)
+    return _Judge(predictor, scoring, class_name, threshold, folder).rows(files)
 
 
 def _check_class(predictor: Predictor, class_name: str | None, threshold: float | None) -> None:
@@ -120,106 +122,107 @@ def _output_folder(folder: Path, files: Sequence[Path]) -> Path:
     return folder
 
 
-def _rows(
-    predictor: Predictor,
-    files: Sequence[Path],
-    folder: Path | None,
-    class_name: str | None,
-    threshold: float | None,
-    options: ScoringOptions,
-) -> Iterator[dict[str, Any]]:
-    images = ImageTensors(files, predictor.input_size, levels=options.levels)
-    names = FileNames()
-    if folder is not None:
-        for file in folder.iterdir():
-            names.of(file.stem.removesuffix("_map").removesuffix("_overlay"))
-    rule = options.rule(predictor.score_rule)
-    for batch in ImageLoader(images, options.batch_size, options.workers, "collect"):
+@dataclass(frozen=True)
+class _Judge:
+    """Makes rows of images, one after another.
+
+    Attributes:
+        threshold: instead of the model's own; None for these.
+        folder: for the pictures; None for none.
+        names: of the files that the folder holds.
+    """
+
+    predictor: Predictor
+    options: ScoringOptions
+    class_name: str | None
+    threshold: float | None
+    folder: Path | None
+    names: FileNames = field(default_factory=FileNames)
+
+    def rows(self, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+        """A row a file, in order."""
+        if self.folder is not None:
+            for file in self.folder.iterdir():
+                self.names.of(file.stem.removesuffix("_map").removesuffix("_overlay"))
+        images = ImageTensors(files, self.predictor.input_size, levels=self.levels)
+        for batch in ImageLoader(images, self.options.batch_size, self.options.workers, "collect"):
+            rows = {
+                bad.index: self._unreadable(files[bad.index], bad.line) for bad in batch.unreadable
+            }
+            if batch.indices:
+                rows |= self._judged(files, batch)
+            yield from (rows[index] for index in sorted(rows))
+
+    @property
+    def levels(self) -> Levels | None:
+        return self.options.rule(self.predictor.score_rule).levels
+
+    def _judged(self, files: Sequence[Path], batch: ImageBatch) -> dict[int, dict[str, Any]]:
         started = time.perf_counter()
-        found = None
-        if batch.indices:
-            found = predictor.predict(batch.images, class_name, **options.changes())
-            found.score.tolist()  # a GPU has finished
-        spent = 1e3 * (time.perf_counter() - started)
-        rows = [(bad.index, _unreadable_row(files[bad.index], bad, predictor.digest))
-                for bad in batch.unreadable]  # fmt: skip
+        changes = self.options.changes()
+        found = self.predictor.predict(batch.images, self.class_name, **changes)
+        scores = found.score.tolist()  # a GPU has finished
+        spent = round(1e3 * (time.perf_counter() - started), 3)
+        maps = torch.as_tensor(found.map).float().cpu().numpy()
+        rows = {}
         for place, index in enumerate(batch.indices):
-            assert found is not None
-            row = _row(files[index], found, place, threshold, rule, predictor, spent, options)
-            if folder is not None and "score" in row:
-                scores = torch.as_tensor(found.map)[place].float().cpu().numpy()
-                row |= _draw(files[index], scores, row, folder, names, predictor, options)
-            rows.append((index, row))
-        yield from (row for _, row in sorted(rows, key=lambda pair: pair[0]))
+            given = self.threshold is not None
+            limit = self.threshold if given else found.thresholds[place]
+            name = found.class_names[place]
+            verdict, reason = judge(scores[place], limit, found.why_none)
+            rows[index] = self._row(files[index], name, verdict, reason)
+            if not math.isfinite(scores[place]):
+                continue
+            try:  # what is drawn and measured in the photo's own size
+                size = upright_size(files[index])
+                photo = None if self.folder is None else load_image(files[index], None, self.levels)
+            except InputError as error:  # it is gone since it was judged
+                rows[index] = self._unreadable(files[index], str(error))
+                continue
+            rows[index] |= {
+                "score": scores[place],
+                "threshold": limit,
+                "provisional": not given and self._provisional(name, limit),
+                "regions": [] if limit is None else regions_above(maps[place], limit, size),
+                "latency_ms": spent,
+            }
+            if photo is not None:
+                rows[index] |= self._draw(photo, maps[place], rows[index])
+        return rows
 
+    def _provisional(self, class_name: str | None, limit: float | None) -> bool:
+        held = self.predictor.thresholds
+        key = held.name_for(class_name)
+        return limit is not None and key is not None and held.origins[key].provisional
 
-def _unreadable_row(file: Path, bad: Unreadable, digest: str) -> dict[str, Any]:
-    return {
-        "part_id": file.stem,
-        "image": str(file),
-        "class_name": None,
-        "verdict": Verdict.NOT_INSPECTED.value,
-        "reason": f"damaged frame: {bad.line}",
-        "anomalous": None,
-        "model": digest,
-    }
+    def _unreadable(self, file: Path, line: str) -> dict[str, Any]:
+        return self._row(file, None, Verdict.NOT_INSPECTED, f"damaged frame: {line}")
 
+    def _row(
+        self, file: Path, class_name: str | None, verdict: Verdict, reason: str | None
+    ) -> dict[str, Any]:
+        """What every row has; without a score it stays at that."""
+        return {
+            "part_id": file.stem,
+            "image": str(file),
+            "class_name": class_name,
+            "verdict": verdict.value,
+            "reason": reason,
+            "anomalous": IS_ANOMALOUS[verdict],
+            "model": self.predictor.digest,
+        }
 
-def _row(
-    file: Path,
-    found: Prediction,
-    place: int,
-    given: float | None,
-    rule: ScoreRule,
-    predictor: Predictor,
-    latency: float,
-    options: ScoringOptions,
-) -> dict[str, Any]:
-    score, class_name = float(found.score[place]), found.class_names[place]
-    limit = found.thresholds[place] if given is None else given
-    verdict, reason = judge(score, limit, found.why_none)
-    answers = {Verdict.PASS: False, Verdict.REJECT: True}
-    row: dict[str, Any] = {
-        "part_id": file.stem,
-        "image": str(file),
-        "class_name": class_name,
-        "verdict": verdict.value,
-        "reason": reason,
-        "anomalous": answers.get(verdict),
-        "model": predictor.digest,
-    }
-    if not np.isfinite(score):
-        return row
-    row |= {"score": score, "threshold": limit, "provisional": False, "regions": []}
-    if given is None and limit is not None:
-        key = predictor.thresholds.name_for(class_name)
-        row["provisional"] = key is not None and predictor.thresholds.origins[key].provisional
-    if limit is not None:
-        scores = torch.as_tensor(found.map)[place].float().cpu().numpy()
-        (height, width), orientation = stored_size(file)
-        upright = (width, height) if orientation >= 5 else (height, width)
-        row["regions"] = regions_above(scores, limit, upright)
-    return row | {"latency_ms": round(latency, 3)}
-
-
-def _draw(
-    file: Path,
-    scores: np.ndarray,
-    row: dict[str, Any],
-    folder: Path,
-    names: FileNames,
-    predictor: Predictor,
-    options: ScoringOptions,
-) -> dict[str, str]:
-    """The map, and the map over the photo, in the photo's own size."""
-    stem, scale = names.of(file.stem), picture_scale(predictor)
-    photo = load_image(file, levels=options.levels)
-    pictures = {
-        "map": Image.fromarray(colour_map(scores, scale)),
-        "overlay": overlay(photo, scores, scale, row["threshold"], row["verdict"], row["score"]),
-    }
-    paths = {kind: folder / f"{stem}_{kind}.png" for kind in pictures}
-    for kind, picture in pictures.items():
-        with written_whole(paths[kind]) as partial:
-            picture.save(partial, format="PNG")
-    return {kind: str(path) for kind, path in paths.items()}
+    def _draw(self, photo: np.ndarray, scores: np.ndarray, row: dict[str, Any]) -> dict[str, str]:
+        """The map, and the map over the photo, in the photo's own size."""
+        assert self.folder is not None  # else there was nothing to draw
+        scale, limit = picture_scale(self.predictor), row["threshold"]
+        pictures = {
+            "map": Image.fromarray(colour_map(scores, scale)),
+            "overlay": overlay(photo, scores, scale, limit, row["verdict"], row["score"]),
+        }
+        stem = self.names.of(row["part_id"])
+        paths = {kind: self.folder / f"{stem}_{kind}.png" for kind in pictures}
+        for kind, picture in pictures.items():
+            with written_whole(paths[kind]) as partial:
+                picture.save(partial, format="PNG")
+        return {kind: str(path) for kind, path in paths.items()}

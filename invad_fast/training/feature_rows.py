@@ -20,7 +20,8 @@ from invad_fast.data.cache.mapped_rows import (
     fitting_rows,
     keep_rows,
 )
-from invad_fast.data.images import Levels, decoding
+from invad_fast.data.images import decoding
+from invad_fast.data.levels import Levels
 from invad_fast.distributed import World
 from invad_fast.errors import InputError
 from invad_fast.training.trainable import Trainable, encoder_digest

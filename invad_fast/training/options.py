@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from invad_fast.checked import Gib, checked
+from invad_fast.data.levels import LevelsOption
 from invad_fast.training.schedule import Schedule
 
 
@@ -54,7 +55,7 @@ class TrainingOptions:
     cache_gib: Gib = 20.0
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     false_alarm_rate: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    levels: tuple[int, int] | None = None
+    levels: LevelsOption = None
     skip_damaged: bool = False
 
     def completed(self, schedule: Schedule) -> CompleteOptions:

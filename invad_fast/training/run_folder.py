@@ -88,7 +88,7 @@ class RunFolder:
             raise InputError(
                 f"another training is at work in {self.path}: wait for it, or choose another --run"
             ) from None
-        except NotImplementedError:
+        except NotImplementedError:  # network file systems: the training goes on without a lock
             warnings.warn(
                 f"the file system of {self.path} has no locks: let no other training write there",
                 InputWarning,

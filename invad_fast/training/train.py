@@ -17,7 +17,6 @@ from torch import Tensor
 from invad_fast.allocator import keep_freed_memory
 from invad_fast.class_prototypes import class_prototypes
 from invad_fast.data import Dataset, Record, read_dataset
-from invad_fast.data.images import check_levels
 from invad_fast.device import autocast, choose_precision
 from invad_fast.distributed import World, join, restarted
 from invad_fast.errors import InputError
@@ -108,8 +107,6 @@ def train(
     world, device = join(options.device)
     options = dataclasses.replace(options, precision=choose_precision(options.precision, device))
     show_progress = show_progress and world.main
-    if options.levels is not None:
-        check_levels(options.levels)
     if options.cache is not None:
         dataset.refuse_inside(options.cache, "--cache")
         make_folder(options.cache)
@@ -218,7 +215,11 @@ def _make_ready(
     scores, descriptors, names = good_parts(form, records, scoring, world, show_progress)
     model.prototypes = class_prototypes(descriptors, names)
     model.thresholds = calibrate(
-        scores, names, options.false_alarm_rate, form.score_rule, source="training parts"
+        scores,
+        names,
+        options.false_alarm_rate,
+        scoring.rule(form.score_rule),
+        source="training parts",
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from invad_fast.data.cache.mapped_rows import MappedRows, Progress, RowWriter, keep_rows
-from invad_fast.data.images import Levels, decoding, load_image
+from invad_fast.data.images import decoding, load_image
+from invad_fast.data.levels import Levels
 from invad_fast.data.record import Record
 from invad_fast.data.size import Size
 from invad_fast.distributed import ALONE, World

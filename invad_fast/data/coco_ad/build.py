@@ -226,7 +226,7 @@ def _images(root: Path, name: str, folder: Path) -> str:
             link.unlink()
         if not link.is_symlink():
             link.symlink_to(way, target_is_directory=True)
-    except (OSError, NotImplementedError):
+    except (OSError, NotImplementedError):  # no links here: the index says the way there
         return way.replace(os.sep, "/")
     return name
 
