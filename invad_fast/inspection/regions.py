@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from invad_fast.prediction import exceeds
 
@@ -20,9 +19,12 @@ def regions_above(scores: np.ndarray, threshold: float, size: tuple[int, int]) -
         For each region ``box`` [x, y, width, height], ``area`` (square pixels) and ``peak`` (its
         highest score).
     """
-    labels, count = ndimage.label(exceeds(scores, threshold), np.ones((3, 3), int))
-    if not count:
+    above = exceeds(scores, threshold)
+    if not above.any():
         return []
+    from scipy import ndimage  # a fifth of a second at start-up that a good part need not wait for
+
+    labels, count = ndimage.label(above, np.ones((3, 3), int))
     down, across = size[0] / scores.shape[0], size[1] / scores.shape[1]
     numbers = np.arange(1, count + 1)
     areas = ndimage.sum_labels(np.ones_like(scores), labels, numbers) * down * across
