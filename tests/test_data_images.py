@@ -151,6 +151,8 @@ def test_the_limit_on_pixels_can_be_lifted(tmp_path: Path, monkeypatch) -> None:
     assert (load_image(path) == COLOURS).all()
     monkeypatch.setenv("INVAD_FAST_MAX_PIXELS", "many")
     one_line("must be a number of pixels, .* not 'many'", lambda: load_image(path))
+    # PIL's limit is the whole process's: another library's images are still held to it.
+    assert Image.MAX_IMAGE_PIXELS == 4
 
 
 LARGE = np.random.default_rng(0).integers(0, 256, (1300, 1100, 4), np.uint8)  # several strips

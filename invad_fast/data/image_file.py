@@ -170,14 +170,23 @@ def _open(source: Path | io.BytesIO, take: Callable[[Image.Image], T]) -> T:
             return take(image)
     if not limit.isdecimal():
         raise InputError(f"{MAX_PIXELS} must be a number of pixels, or 0 for any, not {limit!r}")
-    # The user's limit takes the place of PIL's, which is one for the whole process.
-    Image.MAX_IMAGE_PIXELS = None
-    with Image.open(source) as image:
+    with _opened_at_any_size(source) as image:
         if 0 < int(limit) < image.width * image.height:
             raise Image.DecompressionBombError(
                 f"{image.width * image.height} pixels exceed the limit of {limit}"
             )
         return take(image)
+
+
+def _opened_at_any_size(source: Path | io.BytesIO) -> Image.Image:
+    """PIL's limit is one for the whole process, so others' must be there again afterwards."""
+    with _PILS_LIMIT:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(source)  # reads the header, where PIL looks at the limit
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _stripped(path: Path, error: Exception) -> bytes | None:

@@ -3,6 +3,7 @@ new one, and the same command again ends as if nothing had been."""
 
 import csv
 import json
+import os
 import random
 import shutil
 import signal
@@ -97,8 +98,11 @@ def training(root: Path, into: Path) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    return Commands(tmp_path_factory.mktemp("printed") / "printed.txt")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    with pytest.MonkeyPatch.context() as patch:
+        # For the fork server's own imports: not every Python hands it the path.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+        yield Commands(tmp_path_factory.mktemp("printed") / "printed.txt")
 
 
 @pytest.fixture(scope="module")

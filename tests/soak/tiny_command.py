@@ -47,9 +47,6 @@ class Commands:
 
     def __init__(self, printed: Path) -> None:
         self.printed = printed
-        # For the server's own imports: not every Python hands it the path.
-        rooms = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, rooms))
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
 
