@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ PIL's own limit holds."""
 # that is still so many times as large. Measured on photographs: 0.1 grey levels on average, 5 at
 # most; at 4 times 0.2 and 9.
 REDUCED_AT_LEAST = 8
+_PILS_LIMIT = threading.Lock()
 _STRIPPED_AT_MOST = 2**30  # bytes of a file that is read whole in search of its pixels
 # PIL opens more, among them films, drawings and tables that it cannot turn into pixels.
 _FORMATS = (
