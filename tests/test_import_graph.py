@@ -25,7 +25,7 @@ FLOORS = (
     "inference evaluation",
     "inspection training",
     "method model reverse_distillation method_names",
-    "benchmark demo doctor integrations",
+    "benchmark demo doctor integrations model_engine",
     "cli __main__",
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
@@ -37,7 +37,11 @@ WITHOUT_TORCH = (
     "invad_fast.evaluation.calibrate",
     "invad_fast.evaluation.options",
     "invad_fast.training.options",
+    "invad_fast.inspection.inspector",
+    "invad_fast.inspection.ledger.ledger",
+    "invad_fast.inspection.recipe",
     "invad_fast.inspection.regions",
+    "invad_fast.inspection.sources.simulated_line",
     "invad_fast.data",
     "invad_fast.metrics",
     "invad_fast.cli.app",

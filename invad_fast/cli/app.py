@@ -20,7 +20,10 @@ from invad_fast.cli.datasets import datasets
 from invad_fast.cli.demo import demo
 from invad_fast.cli.doctor import doctor
 from invad_fast.cli.evaluate import evaluate
+from invad_fast.cli.inspect import inspect
+from invad_fast.cli.ledger import ledger
 from invad_fast.cli.predict import predict
+from invad_fast.cli.recipe import recipe
 from invad_fast.cli.train import train
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.names import visible
@@ -30,9 +33,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (train, evaluate, predict, calibrate, demo, benchmark, datasets, doctor):
+for verb in (train, evaluate, predict, calibrate, recipe, inspect, demo, benchmark, datasets,
+             doctor):  # fmt: skip
     app.command()(verb)
 app.command("coco-ad")(coco_ad)
+app.add_typer(ledger, name="ledger")
 
 
 def _print_version(asked: bool) -> None:

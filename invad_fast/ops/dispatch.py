@@ -119,6 +119,16 @@ def implementations(op: str) -> dict[str, str | None]:
     return reasons
 
 
+def kernels_of(device: str) -> dict[str, str]:
+    """Op → the implementation that runs on tensors of the device ("cpu" or "cuda")."""
+    found = {}
+    for op, entry in _ops.items():
+        native = "triton" if device == "cuda" and _triton_owns(op) else device
+        here = native == "triton" or (op, native) in _native
+        found[op] = entry.forced or (native if here else "reference")
+    return found
+
+
 @contextmanager
 def use_implementation(name: str, op: str | None = None) -> Iterator[None]:
     """Forces an implementation inside a ``with`` block, in every thread of the process.

@@ -1,0 +1,169 @@
+"""``invad-fast inspect``: a line, from its pictures to its ledger."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from invad_fast.cli.console import err, note
+from invad_fast.errors import InputError
+
+if TYPE_CHECKING:
+    from invad_fast.inspection.inspector import Inspector
+    from invad_fast.inspection.recipe import Recipe
+    from invad_fast.inspection.sources.picture import Picture, Source
+
+SIMULATED = "simulated"
+_VIDEOS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
+_REFRESH = 4  # pictures of the view a second
+
+
+def inspect(
+    recipe: Annotated[Path, typer.Argument(help="Recipe that `recipe` wrote.")],
+    source: Annotated[str, typer.Option(help="Image file, folder, video file, or: simulated.")],
+    ledger: Annotated[Path, typer.Option(help="File of the record; made where there is none.")],
+    parts: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="No view: a JSON line for each part.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with the files that a folder gets.")
+    ] = False,
+    step: Annotated[int, typer.Option(min=1, help="Of a video every so manieth frame.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(help="Simulated: parts a second; default: as they are done.")
+    ] = None,
+    defects: Annotated[float, typer.Option(help="Simulated: share of defective parts.")] = 0.1,
+    faults: Annotated[float, typer.Option(help="Simulated: share of camera faults.")] = 0.0,
+    burst: Annotated[int, typer.Option(help="Simulated: parts that come at once.")] = 1,
+    seed: Annotated[int, typer.Option(help="Simulated: of all that is drawn.")] = 0,
+    in_process: Annotated[
+        bool,
+        typer.Option("--in-process", help="The engine in this process: one that hangs stays."),
+    ] = False,
+) -> None:
+    """Inspects what a source delivers: one verdict a part, each in the ledger.
+
+    Ctrl-C ends it after what is in the queue. Status 0 only where the accounts close: every part
+    that was triggered has one verdict, and the ledger has them all.
+    """
+    from invad_fast.inspection.inspector import Inspector
+    from invad_fast.inspection.recipe import Recipe
+    from invad_fast.inspection.sources.simulated_line import LineOptions
+
+    line = LineOptions(
+        parts=parts, rate=rate, defects=defects, faults=faults, burst=burst, seed=seed
+    )
+    loaded = Recipe.load(recipe)
+    if source != SIMULATED and not Path(source).exists():
+        raise InputError(f"no source {source}: give an image file, a folder, a video, or simulated")
+    _tell_provisional(loaded)
+    with Inspector(loaded, ledger, in_process=in_process) as inspector:
+        pictures = _source(source, watch, step, loaded, line, inspector)
+        _run(inspector, pictures, parts, None if headless else f"{loaded.name} · {source}")
+        inspector.close()
+        missing = _account(inspector)
+    if missing:
+        note(f"error: {missing}")
+        raise typer.Exit(1)
+
+
+def _source(
+    name: str, watch: bool, step: int, recipe: Recipe, line: Any, inspector: Inspector
+) -> Source:
+    levels = recipe.score.levels
+    if name == SIMULATED:
+        from invad_fast.data.production_line import PRODUCTS
+        from invad_fast.inspection.sources.simulated_line import SimulatedLine
+
+        known = [product for product in PRODUCTS if product in recipe.classes]
+        return SimulatedLine(line, max(inspector.input_size), known or None)
+    path = Path(name)
+    if watch:
+        from invad_fast.inspection.sources.watched_folder import WatchedFolder
+
+        return WatchedFolder(path, levels)
+    if path.suffix.lower() in _VIDEOS:
+        from invad_fast.inspection.sources.video_file import VideoFile
+
+        return VideoFile(path, step)
+    from invad_fast.inspection.predict import find_images
+    from invad_fast.inspection.sources.image_files import ImageFiles
+
+    return ImageFiles(find_images([path]), levels)
+
+
+def _run(inspector: Inspector, source: Source, parts: int | None, title: str | None) -> None:
+    """Runs the source in a thread, so that a signal ends it between two parts."""
+    from invad_fast.cli.live_view import LiveView
+    from invad_fast.inspection.run_source import run_source
+
+    view = None if title is None else LiveView(inspector, title)
+
+    def show(picture: Picture, result: Any) -> None:
+        if view is not None:
+            view.add(result)
+        else:
+            print(json.dumps(result.row() | {"image": picture.image}, allow_nan=False), flush=True)
+
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run_source(inspector, source, parts, show)
+        except BaseException as error:
+            failure.append(error)
+
+    def stop(*_: object) -> None:
+        source.stop()
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    thread = threading.Thread(target=work, name="source", daemon=True)
+    try:
+        thread.start()
+        if view is None:
+            _wait(thread)
+        else:
+            from rich.live import Live
+
+            with Live(view, console=err, refresh_per_second=_REFRESH):
+                _wait(thread)
+                inspector.close()  # what is in the queue is seen
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    if failure:
+        raise failure[0]
+
+
+def _wait(thread: threading.Thread) -> None:
+    while thread.is_alive():  # a join without an end would keep signals waiting
+        thread.join(0.2)
+
+
+def _account(inspector: Inspector) -> str:
+    """Prints what became of the parts; what does not add up, in words."""
+    from invad_fast.cli.live_view import latencies, totals
+
+    accounts = inspector.accounts
+    err.print(totals(accounts))
+    err.print(latencies(accounts), highlight=False)
+    if not accounts.close or accounts.open_parts:
+        return (
+            f"{accounts.triggered} parts were triggered and {accounts.decided} have a verdict: "
+            "the accounts do not close"
+        )
+    return ""
+
+
+def _tell_provisional(recipe: Recipe) -> None:
+    if any(held.origin.provisional for held in recipe.thresholds.values.values()):
+        note(
+            "note: the recipe's thresholds are provisional, set on the training parts: "
+            "`invad-fast calibrate`, then `recipe --update`"
+        )

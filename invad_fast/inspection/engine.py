@@ -1,0 +1,175 @@
+"""An engine: a Predictor that answers jobs, one after another, wherever it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from invad_fast.errors import InputError, first_line
+from invad_fast.inspection.recipe import Recipe
+from invad_fast.inspection.regions import regions_above
+from invad_fast.inspection.slots import Slots
+from invad_fast.prediction import Predictor, ScoreRule, Thresholds, exceeds
+
+MODEL = "invad_fast.model_engine:load"
+"""What makes a recipe's Predictor of its model file."""
+
+IN_FLIGHT = 2
+"""Jobs that an engine is given at once: the next is there when one is done."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an engine is made of; it goes to another process.
+
+    Attributes:
+        maker: "module:function" that takes the recipe's content and its folder, and returns a
+            Predictor.
+        content, folder: of the recipe.
+        slots: how many.
+    """
+
+    maker: str
+    content: dict[str, Any]
+    folder: str
+    slots: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What an engine says when it has loaded."""
+
+    input_size: tuple[int, int]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why an engine cannot load."""
+
+    line: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A frame to score.
+
+    Attributes:
+        number: comes back with the answer.
+        slot: where the frame lies, and where its map goes.
+        size: (height, width) of the frame as the camera gave it.
+    """
+
+    number: int
+    slot: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a job; ``error`` is empty where it was scored."""
+
+    number: int
+    score: float = math.nan
+    class_name: str | None = None
+    threshold: float | None = None
+    regions: tuple[dict[str, Any], ...] = ()
+    milliseconds: float = 0.0
+    error: str = ""
+
+
+def load(order: Order) -> tuple[Recipe, Predictor]:
+    """Makes the Predictor, and holds it against the recipe.
+
+    Raises:
+        InputError: where it is another model, or scores otherwise.
+    """
+    from pathlib import Path
+
+    recipe = Recipe.of(order.content, Path(order.folder) / "recipe")
+    module, _, function = order.maker.partition(":")
+    predictor = getattr(importlib.import_module(module), function)(recipe)
+    if predictor.digest != recipe.model.digest:
+        raise InputError(
+            f"{recipe.path_of(recipe.model.file)} is not the model that the recipe "
+            f"{recipe.name!r} was made for: its digest is {predictor.digest}, not "
+            f"{recipe.model.digest}"
+        )
+    return recipe, predictor
+
+
+def serve(connection: Connection, order: Order, memory: int) -> None:
+    """Loads, then answers jobs until the other end closes or sends None."""
+    try:
+        recipe, predictor = load(order)
+        work = _Work(recipe, predictor, Slots(memory, order.slots, predictor.input_size))
+        for slot in range(min(IN_FLIGHT, order.slots)):
+            work.warm_up(slot)
+    except Exception as error:
+        line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: "
+        connection.send(Failed(line if isinstance(error, InputError) else line + first_line(error)))
+        return
+    height, width = predictor.input_size
+    connection.send(Ready((height, width), predictor.digest))
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        if job is None:
+            return
+        connection.send(work.answer(job))
+
+
+class _Work:
+    def __init__(self, recipe: Recipe, predictor: Predictor, slots: Slots) -> None:
+        self.recipe, self.predictor, self.slots = recipe, predictor, slots
+        self.limits: Thresholds = recipe.limits
+        self.changes = _changes(predictor.score_rule, recipe.score)
+
+    def warm_up(self, slot: int) -> None:
+        """The first run of a network makes its buffers; the first part shall not wait for it."""
+        self.slots.inputs[slot] = 0
+        self.predictor.predict(self.slots.inputs[slot : slot + 1], None, **self.changes)
+
+    def answer(self, job: Job) -> Answer:
+        started = time.perf_counter()
+        try:
+            return dataclasses.replace(
+                self._judged(job), milliseconds=1e3 * (time.perf_counter() - started)
+            )
+        except Exception as error:  # a damaged model, or no memory: the next frame may do
+            return Answer(job.number, error=f"{type(error).__name__}: {first_line(error)}")
+
+    def _judged(self, job: Job) -> Answer:
+        recipe = self.recipe
+        images = self.slots.inputs[job.slot : job.slot + 1]
+        found = self.predictor.predict(images, recipe.class_name, **self.changes)
+        score, name = float(found.score[0]), found.class_names[0]
+        scores = self.slots.maps[job.slot]
+        scores[:] = found.map[0]
+        limit = self.limits.of(name, recipe.score)
+        regions: tuple[dict[str, Any], ...] = ()
+        if limit is not None and exceeds(score, limit):
+            regions = tuple(regions_above(scores, limit, job.size))
+        return Answer(job.number, score, name, limit, regions)
+
+
+def _changes(own: ScoreRule, wanted: ScoreRule) -> dict[str, Any]:
+    """What `predict` is told, so that a model scores by the recipe's rule.
+
+    Raises:
+        InputError: where this form of the model cannot.
+    """
+    names = [field.name for field in dataclasses.fields(ScoreRule)]  # type: ignore[arg-type]
+    told = {name: getattr(wanted, name) for name in names if name not in ("form", "precision")}
+    changes = {name: value for name, value in told.items() if value != getattr(own, name)}
+    gap = wanted.difference(own.but(**changes))
+    if gap is not None:
+        raise InputError(f"the recipe asks for scores with {gap}: calibrate on this machine anew")
+    return changes

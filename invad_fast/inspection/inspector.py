@@ -1,0 +1,480 @@
+"""Parts in, one verdict each out, on time; or a counted NOT_INSPECTED.
+
+trigger ─> ledger: open row ─> frames ─> queue ─> engine ─> verdict ─> ledger: decided row ─> result
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from invad_fast.checked import unknown_name
+from invad_fast.errors import InputError, first_line
+from invad_fast.inspection.accounts import Accounts
+from invad_fast.inspection.delivery import Delivery
+from invad_fast.inspection.engine import IN_FLIGHT, MODEL
+from invad_fast.inspection.ledger import Decision, Ledger, ViewRow
+from invad_fast.inspection.line import Line
+from invad_fast.inspection.loop import Loop
+from invad_fast.inspection.open_part import OpenPart, missing
+from invad_fast.inspection.part import Reason, Result, Ticket, View, check_views, verdict_of
+from invad_fast.inspection.preprocess import (
+    FrameError,
+    check_pixel_format,
+    frame_size,
+    preprocess,
+)
+from invad_fast.inspection.process_engine import ProcessEngine
+from invad_fast.inspection.queue import Frame
+from invad_fast.inspection.recipe import Recipe
+from invad_fast.inspection.thread_engine import ThreadEngine
+from invad_fast.prediction import Verdict
+
+_LOADING = 300.0  # seconds; a large model from a slow disk
+
+
+class Inspector:
+    """Inspects parts by a recipe; every one that is triggered gets one verdict, in the ledger too.
+
+    Use it as a context manager: it starts when entered, and finishes what is in the queue when
+    left. Its methods may be called from several threads.
+
+    Args:
+        recipe: one, or several whose names differ (then ``trigger(recipe=NAME)`` chooses, and the
+            first is taken where it does not); a path is loaded.
+        ledger: file of the record.
+        in_process: run the engine in a thread of this process, for research: one that hangs
+            cannot be stopped, and one that crashes takes the process with it.
+        on_result: called with each result, in a thread of its own.
+        engine: "module:function" that makes a Predictor of a recipe; the recipe's model file by
+            itself.
+
+    Raises:
+        InputError: on entering, where an engine cannot load, a golden part comes out wrong, or the
+            ledger cannot be used.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe | str | Path | Sequence[Recipe],
+        ledger: str | Path,
+        *,
+        in_process: bool = False,
+        on_result: Callable[[Result], None] | None = None,
+        engine: str = MODEL,
+    ) -> None:
+        if isinstance(recipe, (str, Path)):
+            recipe = Recipe.load(recipe)
+        recipes = [recipe] if isinstance(recipe, Recipe) else list(recipe)
+        names = [each.name for each in recipes]
+        if not names or len(set(names)) < len(names):
+            raise InputError("give an inspector one recipe, or several whose names differ")
+        self._recipes = recipes
+        self._ledger_path = Path(ledger)
+        self._engine_kind = ThreadEngine if in_process else ProcessEngine
+        self._maker = engine
+        self._closing = threading.Lock()
+        self._current = ""
+        self._golden = 0
+        self._running = False
+        self._on_result = on_result
+        self._loop = Loop(self._finish, self._fail)
+
+    # ---- starting and stopping
+
+    def __enter__(self) -> Inspector:
+        first = self._recipes[0]
+        self._ledger = Ledger(self._ledger_path, station=first.station, durability=first.durability)
+        self._delivery = Delivery(self._on_result)
+        self._loop.start()
+        self._running = True
+        try:
+            lines = [self._begin(recipe) for recipe in self._recipes]
+            for line in lines:
+                self._take_up(line)
+            self.change_recipe(first.name)
+        except BaseException:
+            self.close(finish=False)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self, finish: bool = True) -> None:
+        """Takes no more parts; decides those there are, and closes the ledger.
+
+        Args:
+            finish: inspect what is in the queue; else it is NOT_INSPECTED, "stopped".
+
+        Raises:
+            InputError: where parts are missing from the ledger, which could not be written.
+        """
+        with self._closing:  # a second thread waits until the first is through
+            if self._running:
+                self._loop.stop(abandon=not finish)
+                self._running = False
+                self._delivery.close()
+                self._ledger.close()
+
+    def _begin(self, recipe: Recipe) -> Line:
+        line = Line(recipe, self._maker, self._engine_kind)
+        self._loop.begin(line)
+        return line
+
+    def _take_up(self, line: Line) -> None:
+        """Waits until the engine has loaded, checks the golden parts, and puts the line to work."""
+        try:
+            self._wait_until_ready(line)
+            self._check_golden_parts(line)
+        except BaseException:
+            self._loop.retire(line)
+            raise
+        recipe = line.recipe
+        self._ledger.note_recipe(recipe.name, recipe.digest, recipe.content)
+        self._loop.put_to_work(line)
+
+    def _wait_until_ready(self, line: Line) -> None:
+        until = time.monotonic() + _LOADING
+        with self._loop.changed:
+            while not line.ready and not line.fault and time.monotonic() < until:
+                self._loop.changed.wait(until - time.monotonic())
+            if not line.ready:
+                raise InputError(line.fault or f"the engine has not loaded in {_LOADING:.0f} s")
+
+    def _check_golden_parts(self, line: Line) -> None:
+        from invad_fast.data.images import load_image
+
+        for golden in line.recipe.golden_parts:
+            file = line.recipe.path_of(golden.image)
+            ticket = self._open_golden(line, golden.image)
+            ticket.frame(load_image(file, None, line.recipe.score.levels), 0, "RGB8")
+            result = ticket.result()
+            if result.verdict.value != golden.verdict:
+                told = "" if result.score is None else f", its score {result.score:.6g}"
+                raise InputError(
+                    f"the golden part {file} must come out as {golden.verdict} and came out as "
+                    f"{result.verdict.value}{told}: the line does not start"
+                )
+
+    # ---- what a line calls
+
+    def change_recipe(self, recipe: Recipe | str) -> None:
+        """The recipe of the parts that are triggered from now on; those before keep theirs.
+
+        Args:
+            recipe: the name of one that is loaded, or a new one, which is loaded first, while
+                parts go on; it takes the place of one of the same name.
+
+        Raises:
+            InputError: as on entering; then nothing has changed.
+        """
+        if isinstance(recipe, str):
+            with self._loop.lock:
+                self._named(recipe)
+                self._current = recipe
+            return
+        line = self._begin(recipe)
+        self._take_up(line)
+        with self._loop.lock:
+            self._current = recipe.name
+
+    def trigger(
+        self,
+        part_id: str | None = None,
+        views: int = 1,
+        encoder: int | None = None,
+        *,
+        recipe: str | None = None,
+    ) -> Ticket:
+        """Opens a part: its row is in the ledger when this returns. Never waits for the engine.
+
+        Args:
+            part_id: whatever the line calls it; may repeat. None takes the ledger's id.
+            views: how many pictures it has.
+            encoder: the conveyor's count, for whoever rejects it downstream.
+            recipe: the name of one that is loaded; None for the current one.
+
+        Raises:
+            InputError: for what is no trigger, and where the inspector is not running.
+        """
+        with self._loop.lock:
+            if not self._running or self._loop.stopping:
+                raise InputError(
+                    "this inspector is not running: use it as `with Inspector(…) as i`"
+                )
+            check_views(views)
+            line = self._named(self._current if recipe is None else recipe)
+            self._loop.busy += 1
+            line.parts += 1  # so that it is not taken away meanwhile
+        started, now = time.monotonic(), time.time_ns() // 1000
+        id_, recorded = self._ledger.open_part(
+            part_id, now, line.recipe.name, line.recipe.digest, encoder
+        )
+        ticket = Ticket(self, id_, str(id_) if part_id is None else part_id, views)
+        deadline = started + line.recipe.deadline_ms / 1e3
+        part = OpenPart(ticket, line, now, started, deadline, encoder, [None] * views)
+        with self._loop.lock:
+            self._loop.busy -= 1
+            self._loop.accounts.triggered += 1
+            earliest = self._loop.add(part)
+            if not recorded:
+                lost = Reason.LEDGER, "the ledger cannot be written"
+                part.views = [missing(view, *lost) for view in range(views)]
+                self._loop.conclude(part)
+        if not recorded:
+            self._finish(part)
+        elif earliest:
+            self._loop.wake()
+        return ticket
+
+    def submit(
+        self,
+        frame: np.ndarray,
+        part_id: str | None = None,
+        *,
+        pixel_format: str = "BGR8",
+        encoder: int | None = None,
+        recipe: str | None = None,
+    ) -> Ticket:
+        """A trigger and its one frame; see :meth:`trigger` and :meth:`Ticket.frame`."""
+        check_pixel_format(pixel_format)
+        ticket = self.trigger(part_id, 1, encoder, recipe=recipe)
+        return ticket.frame(frame, 0, pixel_format)
+
+    def inspect(
+        self,
+        frame: np.ndarray,
+        part_id: str | None = None,
+        *,
+        pixel_format: str = "BGR8",
+        encoder: int | None = None,
+        recipe: str | None = None,
+    ) -> Result:
+        """A trigger, its one frame and its result, which is there at the deadline at the latest."""
+        ticket = self.submit(
+            frame, part_id, pixel_format=pixel_format, encoder=encoder, recipe=recipe
+        )
+        return ticket.result()
+
+    def results(self) -> Iterator[Result]:
+        """The results from now on, as they are decided; ends when the inspector closes."""
+        return self._delivery.results()
+
+    def wait_for_room(self, most: int = IN_FLIGHT, timeout: float | None = None) -> bool:
+        """Waits until fewer than ``most`` parts have no verdict: for sources that can wait."""
+        loop = self._loop
+        with loop.changed:
+            return loop.changed.wait_for(lambda: len(loop.parts) + loop.busy < most, timeout)
+
+    @property
+    def accounts(self) -> Accounts:
+        """What became of the parts of this run so far: a copy."""
+        with self._loop.lock:
+            return self._loop.accounts.copy(open_parts=len(self._loop.parts) + self._loop.busy)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) that frames of the current recipe are resized to."""
+        with self._loop.lock:
+            slots = self._named(self._current).slots
+        assert slots is not None  # an engine has loaded, else nothing is current
+        return slots.input_size
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong now: engines that are not there, rows that the ledger lacks."""
+        with self._loop.lock:
+            found = [
+                f"{line.recipe.name}: engine: {line.fault}"
+                for line in self._loop.lines.values()
+                if line.fault or not line.ready
+            ]
+        missing = self._ledger.unrecorded
+        return found + ([f"ledger: {missing} parts are not recorded yet"] if missing else [])
+
+    # ---- parts and frames
+
+    def _named(self, name: str) -> Line:
+        line = self._loop.lines.get(name)
+        if line is None:
+            raise InputError(unknown_name("recipe", name, self._loop.lines))
+        return line
+
+    def _open_golden(self, line: Line, name: str) -> Ticket:
+        """A part that is none of the line's: it stands in no account."""
+        now = time.monotonic()
+        with self._loop.lock:
+            self._golden += 1
+            ticket = Ticket(self, -self._golden, name, 1)
+            line.parts += 1
+            until = now + _LOADING
+            self._loop.add(OpenPart(ticket, line, 0, now, until, None, [None], golden=True))
+        self._loop.wake()
+        return ticket
+
+    def take_frame(self, ticket: Ticket, image: Any, view: int, pixel_format: str) -> None:
+        """See :meth:`Ticket.frame`, which calls this."""
+        check_pixel_format(pixel_format)
+        handed_in = time.monotonic()
+        finished: list[OpenPart] = []
+        with self._loop.lock:
+            part = self._taken(ticket, view)
+            if part is None:
+                return
+            line, frame, lost = part.line, None, Reason.ENGINE_FAILED
+            if line.slots is not None:
+                lost = Reason.OVERFLOW
+                frame, displaced = line.queue.enter(part, view)
+                if displaced is not None:
+                    gone = missing(displaced.view, lost, "a newer frame took its place")
+                    finished += self._loop.note(displaced.part, gone)
+            if frame is None:
+                finished += self._loop.note(part, missing(view, lost))
+        for each in finished:
+            self._finish(each)
+        if frame is not None:
+            self._fill(line, frame, image, pixel_format, handed_in)
+
+    def take_no_frame(self, ticket: Ticket, view: int, reason: Reason, detail: str) -> None:
+        """See :meth:`Ticket.no_frame`, which calls this."""
+        with self._loop.lock:
+            part = self._taken(ticket, view)
+        if part is not None:
+            self._loop.settle(part, missing(view, reason, detail))
+
+    def _taken(self, ticket: Ticket, view: int) -> OpenPart | None:
+        """The part of a view that comes now; None where it came too late. The lock is held."""
+        if isinstance(view, bool) or not isinstance(view, int) or not 0 <= view < ticket.views:
+            raise InputError(
+                f"part {ticket.part_id!r} has the views 0 to {ticket.views - 1}, not {view!r:.60}"
+            )
+        part = self._loop.parts.get(ticket.id)
+        if part is None:
+            return None
+        if view in part.taken:
+            raise InputError(f"view {view} of part {ticket.part_id!r} was handed in before")
+        part.taken.add(view)
+        return part
+
+    def _fill(
+        self, line: Line, frame: Frame, image: Any, pixel_format: str, handed_in: float
+    ) -> None:
+        """Puts the picture into its slot, and the frame into the queue."""
+        recipe, slots = line.recipe, line.slots
+        assert slots is not None  # else there was no place for a frame
+        fault: View | None = None
+        try:
+            frame.size = frame_size(image, pixel_format)
+            _check_size(frame.size, recipe)
+            preprocess(
+                image, pixel_format, slots.input_size,
+                levels=recipe.score.levels, out=slots.inputs[frame.slot],
+            )  # fmt: skip
+        except FrameError as error:
+            fault = missing(frame.view, error.reason, str(error))
+        except Exception as error:  # no memory, say: the slot must not be lost with it
+            fault = missing(frame.view, Reason.DAMAGED_FRAME, first_line(error))
+        frame.handed_in = handed_in
+        frame.preprocess_ms = 1e3 * (time.monotonic() - handed_in)
+        with self._loop.lock:
+            if fault is None and not frame.part.decided:
+                line.queue.add(frame)
+                line.dispatch()
+                return
+            line.queue.withdraw(frame)
+        if fault is not None:
+            self._loop.settle(frame.part, fault)
+
+    def _finish(self, part: OpenPart) -> None:
+        """Makes the verdict, records it, and only then lets it out."""
+        loop = self._loop
+        views = tuple(view for view in part.views if view is not None)
+        verdict, reason = verdict_of(views)
+        result = self._result(part, views, verdict, reason)
+        recorded = part.golden or all(view.reason is not Reason.LEDGER for view in views)
+        if recorded and not part.golden and not self._ledger.decide(_decision(result)):
+            result = self._result(part, views, Verdict.NOT_INSPECTED, Reason.LEDGER)
+        with loop.changed:
+            if not part.golden:
+                loop.accounts.add(result)
+            loop.busy -= 1
+            loop.changed.notify_all()
+            stopping = loop.stopping
+        part.ticket.settle(result)
+        if not part.golden:
+            self._delivery.give(result)
+        if stopping:
+            loop.wake()
+
+    def _fail(self, parts: list[OpenPart], error: BaseException) -> None:
+        for part in parts:
+            part.ticket.fail(error)
+
+    def _result(
+        self, part: OpenPart, views: tuple[View, ...], verdict: Verdict, reason: Reason | None
+    ) -> Result:
+        ticket = part.ticket
+        return Result(
+            id=ticket.id,
+            part_id=ticket.part_id,
+            verdict=verdict,
+            reason=reason,
+            views=views,
+            triggered_at=part.triggered_at,
+            decided_at=time.time_ns() // 1000,
+            latency_ms=1e3 * (time.monotonic() - part.started),
+            recipe=part.line.recipe.name,
+            model=part.line.recipe.model.digest,
+            encoder=part.encoder,
+        )
+
+    def call_back(self, function: Callable[[Result], None], result: Result) -> None:
+        """See :meth:`Ticket.add_done_callback`, which calls this."""
+        self._delivery.call(function, result)
+
+
+def _decision(result: Result) -> Decision:
+    return Decision(
+        id=result.id,
+        decided_at=result.decided_at,
+        verdict=result.verdict.value,
+        reason=None if result.reason is None else result.reason.value,
+        score=result.score,
+        threshold=result.threshold,
+        class_name=result.class_name,
+        latency_us=round(1e3 * result.latency_ms),
+        views=tuple(
+            ViewRow(
+                view=view.number,
+                verdict=view.verdict.value,
+                reason=None if view.reason is None else view.reason.value,
+                detail=view.detail,
+                score=view.score,
+                threshold=view.threshold,
+                class_name=view.class_name,
+            )
+            for view in result.views
+        ),
+    )
+
+
+def _check_size(size: tuple[int, int], recipe: Recipe) -> None:
+    wanted = recipe.frames.size
+    if wanted is not None and size[::-1] != tuple(wanted):
+        raise FrameError(
+            f"the frame has {size[1]}×{size[0]} pixels, and the recipe asks for "
+            f"{wanted[0]}×{wanted[1]}",
+            Reason.WRONG_SIZE,
+        )

@@ -1,0 +1,5 @@
+"""The record of every part: one SQLite file, and what is asked of it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,321 @@
+"""The ledger while a line runs: an open row before the trigger returns, a decided one before the
+result leaves; what cannot be written is counted, and written as one gap afterwards.
+
+Durability "process": WAL, synchronous NORMAL. What was committed outlives the end of the process
+at any moment (kill -9); a loss of power may cost the last seconds, and damages nothing. "power":
+synchronous FULL: every row is on the disk before the call returns, one fsync each.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from invad_fast.errors import InputError, first_line
+from invad_fast.files import make_folder
+from invad_fast.inspection.ledger import audit
+from invad_fast.inspection.ledger.checkpoints import Checkpoints
+from invad_fast.inspection.ledger.place import Hold, refuse_network
+from invad_fast.inspection.ledger.rows import Decision
+from invad_fast.inspection.ledger.schema import prepare
+
+PATIENCE_MS = 5.0
+"""How long a row waits for another program that has the file locked."""
+
+_OPEN = (
+    "INSERT INTO parts (id, station, part_id, triggered_at, recipe, recipe_digest, encoder) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_DECIDE = (
+    "UPDATE parts SET decided_at = ?, verdict = ?, reason = ?, score = ?, threshold = ?, "
+    "class_name = ?, latency_us = ? WHERE id = ?"
+)
+_VIEW = "INSERT INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_SETTLE = (
+    "UPDATE parts SET decided_at = ?, verdict = 'NOT_INSPECTED', reason = ? WHERE verdict IS NULL"
+)
+_RESERVED = "reserved ids"
+_AHEAD = 1000  # ids that are reserved at once: of parts that the file never saw, too, none repeats
+
+
+class Ledger:
+    """One file, written by one process; its methods may be called from several threads.
+
+    Args:
+        path: the file; made where there is none.
+        station: of the rows.
+        durability: see above.
+        patience_ms: how long a row waits for another program that has the file locked.
+
+    Raises:
+        InputError: for a file that is no ledger or of a newer version, on a network file system,
+            or in use by another process.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        station: str = "line",
+        durability: Literal["process", "power"] = "process",
+        patience_ms: float = PATIENCE_MS,
+    ) -> None:
+        self.path, self.station = Path(path), station
+        self._lock = threading.Lock()
+        self._live: set[int] = set()  # recorded as open, and not decided
+        self._lost = self._orphans = 0  # parts without a row; rows whose verdict was not written
+        self._gap: list[Any] = []  # [from, to, first id, last id, reason] of the lost
+        self._fault = ""
+        make_folder(self.path.absolute().parent)
+        refuse_network(self.path)
+        self._hold = Hold(self.path)
+        try:
+            self._connection = _connect(self.path, durability, patience_ms)
+            self._begin()
+        except BaseException:
+            self._hold.release()
+            raise
+        self._checkpoints = Checkpoints(self.path, self._lock, self._settle_if_needed)
+
+    def _begin(self) -> None:
+        connection = self._connection
+        try:
+            prepare(connection, self.path)
+            with _transaction(connection):
+                connection.execute(_SETTLE, (_now(), "restarted"))
+                row = connection.execute(
+                    "SELECT max(ifnull((SELECT max(id) FROM parts), 0), ifnull((SELECT value FROM "
+                    "counters WHERE name = ?), 0), ifnull((SELECT max(last_id) FROM gaps), 0))",
+                    (_RESERVED,),
+                ).fetchone()
+                self._next_id = row[0] + 1
+                self._reserve(self._next_id + _AHEAD)
+        except sqlite3.Error as error:
+            connection.close()
+            raise InputError(f"cannot write the ledger {self.path}: {first_line(error)}") from None
+        except InputError:
+            connection.close()
+            raise
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Writes what is missing, and lets go of the file.
+
+        Raises:
+            InputError: where parts are missing from the file, because it cannot be written.
+        """
+        self._checkpoints.stop()
+        with self._lock:
+            self._write(lambda: self._reserve(self._next_id - 1))
+            missing = self._lost + self._orphans
+            self._connection.close()
+        self._hold.release()
+        if missing:
+            raise InputError(
+                f"{self.path}: {missing} parts could not be recorded ({self._fault}): the accounts "
+                "do not close"
+            )
+
+    @property
+    def unrecorded(self) -> int:
+        """Parts that the file lacks, or whose verdict it lacks, because it cannot be written."""
+        return self._lost + self._orphans
+
+    @property
+    def fault(self) -> str:
+        """Why the last row could not be written; empty where it could."""
+        return self._fault
+
+    def open_part(
+        self,
+        part_id: str | None,
+        triggered_at: int,
+        recipe: str,
+        recipe_digest: str,
+        encoder: int | None = None,
+    ) -> tuple[int, bool]:
+        """A part's open row, committed when this returns.
+
+        Args:
+            part_id: None for the id as text.
+            triggered_at: microseconds of UTC.
+
+        Returns:
+            (id, whether the row is written): ids rise and never repeat; a part without a row is
+            counted, and stands in a gap afterwards.
+        """
+        with self._lock:
+            id_ = self._next_id
+            self._next_id += 1
+            name = str(id_) if part_id is None else part_id
+            row = (id_, self.station, name, triggered_at, recipe, recipe_digest, encoder)
+
+            def write() -> None:
+                self._connection.execute(_OPEN, row)
+                if id_ % _AHEAD == 0:
+                    self._reserve(id_ + 2 * _AHEAD)
+
+            recorded = self._write(write)
+            if recorded:
+                self._live.add(id_)
+            else:
+                self._lost += 1
+                now = _now()
+                began, first = self._gap[0:1] or [now], self._gap[2:3] or [id_]
+                self._gap = [began[0], now, first[0], id_, self._fault]
+        return id_, recorded
+
+    def decide(self, decision: Decision) -> bool:
+        """A part's verdict, committed when this returns.
+
+        Returns:
+            Whether it is written; else the row becomes NOT_INSPECTED, "ledger", afterwards.
+        """
+        d = decision
+        values = (d.decided_at, d.verdict, d.reason, d.score, d.threshold, d.class_name,
+                  d.latency_us, d.id)  # fmt: skip
+        views = [
+            (d.id, v.view, v.verdict, v.reason, v.detail, v.score, v.threshold, v.class_name)
+            for v in d.views
+        ]
+
+        def write() -> None:
+            self._connection.execute(_DECIDE, values)
+            self._connection.executemany(_VIEW, views)
+
+        with self._lock:
+            self._live.discard(d.id)
+            recorded = self._write(write)
+            self._orphans += not recorded
+        return recorded
+
+    def note_recipe(
+        self, name: str, digest: str, content: dict[str, Any], who: str | None = None
+    ) -> int:
+        """Adds to the audit trail what differs from the recipe that ran last under this name.
+
+        Args:
+            who: None for the user of this process.
+
+        Returns:
+            How many rows were added.
+
+        Raises:
+            InputError: where they cannot be written: what is not on record does not run.
+        """
+        told, now = who or _user(), _now()
+        added = 0
+
+        def write() -> None:
+            nonlocal added
+            added = audit.note_recipe(self._connection, name, digest, content, told, now)
+
+        with self._lock:
+            if not self._write(write):
+                raise InputError(
+                    f"cannot write the audit trail of {self.path}: {self._fault}: the recipe "
+                    f"{name!r} does not run without"
+                )
+        return added
+
+    # ---- with the lock held
+
+    def _write(self, write: Any) -> bool:
+        """Runs ``write`` and what is to be made up for in one transaction; whether it took."""
+        try:
+            with _transaction(self._connection):
+                if self._lost or self._orphans:
+                    self._make_up()
+                write()
+        except sqlite3.Error as error:
+            self._fault = first_line(error)
+            return False
+        self._lost = self._orphans = 0
+        self._gap, self._fault = [], ""
+        return True
+
+    def _make_up(self) -> None:
+        if self._lost:
+            began, ended, first, last, reason = self._gap
+            self._connection.execute(
+                "INSERT INTO gaps (station, began_at, ended_at, first_id, last_id, parts, reason) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (self.station, began, ended, first, last, self._lost, reason),
+            )
+        if self._orphans:
+            live = ", ".join(map(str, self._live))
+            self._connection.execute(f"{_SETTLE} AND id NOT IN ({live})", (_now(), "ledger"))
+
+    def _settle_if_needed(self) -> None:
+        if self._lost or self._orphans:
+            self._write(lambda: None)
+
+    def _reserve(self, last: int) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (_RESERVED, last))
+
+
+class _transaction:
+    """All or nothing; the lock for writing is taken at once, so that nothing fails half-way."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            try:
+                self._connection.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _connect(path: Path, durability: str, patience_ms: float) -> sqlite3.Connection:
+    if path.is_dir():
+        raise InputError(f"the ledger {path} is a folder: give a file")
+    try:
+        connection = sqlite3.connect(
+            path, timeout=patience_ms / 1e3, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # an fsync in the midst of a part
+    except sqlite3.Error as error:
+        what = "is no ledger" if "not a database" in str(error) else "cannot be opened"
+        raise InputError(f"the ledger {path} {what}: {first_line(error)}") from None
+    return connection
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"

@@ -1,0 +1,112 @@
+"""A recipe at work: its engine, the frames that wait for it, and those that it has."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+
+from invad_fast.inspection.engine import IN_FLIGHT, Answer, Job, Order, Ready
+from invad_fast.inspection.process_engine import ProcessEngine
+from invad_fast.inspection.queue import Frame, FrameQueue
+from invad_fast.inspection.recipe import Recipe
+from invad_fast.inspection.slots import Slots
+from invad_fast.inspection.thread_engine import ThreadEngine
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before an engine is started again
+
+
+class Line:
+    """Whoever calls it holds the inspector's lock, where nothing else is said.
+
+    Attributes:
+        slots: None until the engine has loaded for the first time.
+        ready: the engine has loaded, and answers.
+        gone: it is there no more, until it is started again.
+        fault: what failed last; empty where all is well.
+        parts: open parts of this recipe.
+        retired: it gets no more parts, and ends with the last.
+    """
+
+    def __init__(
+        self, recipe: Recipe, maker: str, kind: type[ProcessEngine] | type[ThreadEngine]
+    ) -> None:
+        self._slots = recipe.queue.capacity + IN_FLIGHT
+        order = Order(maker, recipe.content, str(recipe.path_of("")), self._slots)
+        self.recipe, self.engine = recipe, kind(order)
+        self.queue = FrameQueue(recipe.queue.policy, recipe.queue.capacity, self._slots)
+        self.slots: Slots | None = None
+        self.ready = self.gone = self.retired = False
+        self.fault = ""
+        self.parts = 0
+        self._in_flight: dict[int, Frame] = {}
+        self._next_job = 0
+        self._restart_at = 0.0
+        self._pause = _FIRST_PAUSE
+
+    def loaded(self, message: Ready) -> None:
+        """The engine is there."""
+        if self.slots is None:
+            self.slots = Slots(self.engine.memory, self._slots, message.input_size)
+        self.ready, self.fault = True, ""
+
+    def dispatch(self) -> None:
+        """Gives the engine what it can take."""
+        while self.ready and len(self._in_flight) < IN_FLIGHT:
+            frame = self.queue.next()
+            if frame is None:
+                return
+            if frame.part.decided:
+                self.queue.release(frame)
+                continue
+            frame.sent = time.monotonic()
+            self._in_flight[self._next_job] = frame
+            self.engine.send(Job(self._next_job, frame.slot, frame.size))
+            self._next_job += 1
+
+    def answered(self, answer: Answer) -> tuple[Frame, np.ndarray | None]:
+        """(the frame that the engine is done with, its map H×W where it was scored)."""
+        frame, scores = self._in_flight.pop(answer.number), None
+        if not answer.error and self.slots is not None:
+            scores = self.slots.maps[frame.slot].copy()
+            self._pause = _FIRST_PAUSE
+        self.queue.release(frame)
+        self.fault = answer.error
+        now = time.monotonic()
+        for following in self._in_flight.values():  # the engine turns to it only now
+            following.sent = now
+        return frame, scores
+
+    def lose_engine(self, why: str) -> list[Frame]:
+        """The engine has ended, or is ended here; the frames that it had."""
+        self.engine.kill()
+        self.ready, self.gone, self.fault = False, True, why
+        self._restart_at = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return list(self._in_flight.values())
+
+    def hangs(self, now: float) -> bool:
+        """Whether the engine has had its time."""
+        return now >= self._patience_ends()
+
+    def may_restart(self, now: float) -> bool:
+        """Whether it is time to start the engine again."""
+        return self.gone and now >= self._restart_at and self.engine.may_start()
+
+    def forget(self) -> None:
+        """What the engine had when it was lost is its no more: its places are free."""
+        for frame in self._in_flight.values():
+            self.queue.release(frame)
+        self._in_flight.clear()
+        self.gone = False
+
+    def next_event(self) -> float:
+        """When there is something to do though nothing comes; infinity for never."""
+        return self._restart_at if self.gone else self._patience_ends()
+
+    def _patience_ends(self) -> float:
+        if self.gone or not self._in_flight:
+            return math.inf
+        first = next(iter(self._in_flight.values()))
+        return first.sent + self.recipe.engine_timeout_ms / 1e3

@@ -1,0 +1,255 @@
+"""The one loop that owns queue and deadlines: it turns answers, and time that is up, into verdicts.
+
+Whoever hands in frames takes its lock for a moment; verdicts are made and recorded without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import math
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable
+
+from invad_fast.inspection.accounts import Accounts
+from invad_fast.inspection.engine import Failed, Ready
+from invad_fast.inspection.line import Line
+from invad_fast.inspection.open_part import OpenPart, judged, missing
+from invad_fast.inspection.part import Reason, View
+
+
+class Loop:
+    """Parts from their trigger until nothing changes their views.
+
+    Attributes:
+        lock: of all that follows, and of the lines; ``changed`` is its condition.
+        lines: the recipes at work, by name.
+        others: lines that are loading, or ending.
+        parts: the open ones, by id.
+        accounts: of the parts so far.
+        busy: parts that are being opened, or finished, by some thread.
+        stopping: no more parts come; ``abandons``: those there are get no verdict.
+
+    Args:
+        finish: called without the lock with each part that is decided, by whatever thread
+            decided it.
+        failed: called where the loop itself fails, with every part that is open then.
+    """
+
+    def __init__(
+        self,
+        finish: Callable[[OpenPart], None],
+        failed: Callable[[list[OpenPart], BaseException], None],
+    ) -> None:
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.lines: dict[str, Line] = {}
+        self.others: list[Line] = []
+        self.parts: dict[int, OpenPart] = {}
+        self.accounts = Accounts()
+        self.busy = 0
+        self.stopping = self.abandons = False
+        self._finish, self._failed = finish, failed
+        self._deadlines: list[tuple[float, int]] = []
+        self._thread = threading.Thread(target=self._run, name="inspector", daemon=True)
+
+    # ---- from other threads
+
+    def start(self) -> None:
+        """Begins to turn."""
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread.start()
+
+    def stop(self, abandon: bool) -> None:
+        """Returns when every part is decided and finished; then engines and descriptors go."""
+        with self.lock:
+            self.stopping, self.abandons = True, abandon
+        self.wake()
+        self._thread.join()
+        for line in (*self.lines.values(), *self.others):
+            line.engine.stop()
+        self._selector.close()
+        os.close(self._woken)
+        os.close(self._waker)
+
+    def wake(self) -> None:
+        """Makes it look at what has changed."""
+        with contextlib.suppress(BlockingIOError):  # then it has been woken often enough
+            os.write(self._waker, b"!")
+
+    def begin(self, line: Line) -> None:
+        """Listens to an engine that loads."""
+        with self.lock:
+            self.others.append(line)
+        self._selector.register(line.engine, selectors.EVENT_READ, line)
+
+    def put_to_work(self, line: Line) -> None:
+        """Parts may be triggered for it; one of the same name ends with its last part."""
+        with self.lock:
+            before = self.lines.get(line.recipe.name)
+            self.lines[line.recipe.name] = line
+            self.others.remove(line)
+            if before is not None:
+                before.retired = True
+                self.others.append(before)
+        self.wake()
+
+    def retire(self, line: Line) -> None:
+        """It ends when it has no more parts."""
+        with self.lock:
+            line.retired = True
+        self.wake()
+
+    def settle(self, part: OpenPart, view: View) -> None:
+        """Notes what became of a view, and finishes the part where it was the last."""
+        with self.lock:
+            done = self.note(part, view)
+        for each in done:
+            self._finish(each)
+
+    # ---- with the lock held
+
+    def add(self, part: OpenPart) -> bool:
+        """Takes a part in; whether its deadline is the next one, so that the loop must wake."""
+        self.parts[part.ticket.id] = part
+        earliest = not self._deadlines or part.deadline < self._deadlines[0][0]
+        heapq.heappush(self._deadlines, (part.deadline, part.ticket.id))
+        return earliest
+
+    def note(self, part: OpenPart, view: View) -> list[OpenPart]:
+        """Notes what became of a view; the part, where it was the last: finish it."""
+        if part.decided or part.views[view.number] is not None:
+            return []
+        part.views[view.number] = view
+        if any(each is None for each in part.views):
+            return []
+        self.conclude(part)
+        return [part]
+
+    def conclude(self, part: OpenPart) -> None:
+        """From here on nothing changes the part's views; it has to be finished."""
+        part.decided = True
+        self.busy += 1
+        del self.parts[part.ticket.id]
+        part.line.parts -= 1
+
+    # ---- the loop
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:  # a fault of ours: nobody shall wait for ever
+            with self.lock:
+                self.stopping = True
+                parts = list(self.parts.values())
+            self._failed(parts, error)
+
+    def _turn(self) -> bool:
+        with self.lock:
+            if self.stopping and not self.parts and not self.busy:
+                return False
+            pause = self._next_event() - time.monotonic()
+        events = self._selector.select(None if pause == math.inf else max(0.0, pause))
+        finished: list[OpenPart] = []
+        for key, _ in events:
+            if key.data is None:
+                os.read(self._woken, 4096)
+            else:
+                finished += self._receive(key.data)
+        now = time.monotonic()
+        with self.lock:
+            lines = [*self.lines.values(), *self.others]
+            for line in lines:
+                if line.hangs(now):
+                    waited = line.recipe.engine_timeout_ms
+                    finished += self._lose_engine(line, f"no answer in {waited:.0f} ms")
+            finished += self._expired(now)
+        for line in lines:
+            self._look_after(line, now)
+        for part in finished:
+            self._finish(part)
+        return True
+
+    def _next_event(self) -> float:
+        """When there is something to do though nothing comes."""
+        if self.stopping and self.abandons and self.parts:
+            return 0.0
+        times = [line.next_event() for line in (*self.lines.values(), *self.others)]
+        times += [self._deadlines[0][0]] if self._deadlines else []
+        return min(times, default=math.inf)
+
+    def _receive(self, line: Line) -> list[OpenPart]:
+        finished: list[OpenPart] = []
+        found = line.engine.receive()
+        with self.lock:
+            if found is None:
+                return self._lose_engine(line, line.fault or "it ended by itself")
+            for message in found:
+                if isinstance(message, Ready):
+                    line.loaded(message)
+                    self.changed.notify_all()
+                elif isinstance(message, Failed):
+                    line.fault = message.line
+                else:
+                    frame, scores = line.answered(message)
+                    finished += self.note(frame.part, judged(frame, message, scores))
+            line.dispatch()
+        return finished
+
+    def _lose_engine(self, line: Line, why: str) -> list[OpenPart]:
+        """What the engine had is not inspected; it starts again after a pause."""
+        self._selector.unregister(line.engine)
+        finished = []
+        for frame in line.lose_engine(why):
+            gone = missing(frame.view, Reason.ENGINE_FAILED, why)
+            finished += self.note(frame.part, gone)
+        self.accounts.engine_restarts += 1
+        self.changed.notify_all()
+        return finished
+
+    def _expired(self, now: float) -> list[OpenPart]:
+        """Decides the parts whose time is up; all of them where they are abandoned."""
+        abandons = self.stopping and self.abandons
+        due = list(self.parts.values()) if abandons else []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            part = self.parts.get(heapq.heappop(self._deadlines)[1])
+            if part is not None and not abandons:
+                due.append(part)
+        for part in due:
+            for view, found in enumerate(part.views):
+                if found is None:
+                    part.views[view] = missing(view, *self._why_late(part, view))
+            self.conclude(part)
+        return due
+
+    def _why_late(self, part: OpenPart, view: int) -> tuple[Reason, str]:
+        if self.stopping and self.abandons:
+            return Reason.STOPPED, ""
+        if view not in part.taken:
+            return Reason.CAMERA, "no frame came"
+        if not part.line.ready:
+            return Reason.ENGINE_FAILED, part.line.fault
+        return Reason.LATE, ""
+
+    def _look_after(self, line: Line, now: float) -> None:
+        """Starts an engine that is gone again, and ends one that nobody needs any more."""
+        if line.retired and not line.parts:
+            with self.lock:
+                if line not in self.others:
+                    return
+                self.others.remove(line)
+            if not line.gone:
+                self._selector.unregister(line.engine)
+            line.engine.stop(patience=0)
+        elif line.may_restart(now):
+            with self.lock:
+                line.forget()
+            line.engine.start()
+            self._selector.register(line.engine, selectors.EVENT_READ, line)

@@ -1,0 +1,46 @@
+"""A source's pictures through an inspector, until it ends or is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from invad_fast.inspection.inspector import Inspector
+from invad_fast.inspection.part import Result, Ticket
+from invad_fast.inspection.sources.picture import Picture, Source
+
+
+def run_source(
+    inspector: Inspector,
+    source: Source,
+    parts: int | None = None,
+    on_result: Callable[[Picture, Result], None] | None = None,
+) -> int:
+    """Triggers a part for each picture; returns when the last is handed in, not decided.
+
+    Args:
+        parts: stop after so many; None for all.
+        on_result: called with each picture and its result, in the inspector's thread for
+            callbacks.
+
+    Returns:
+        How many parts were triggered.
+    """
+    count = 0
+    for picture in source:
+        if source.waits:
+            inspector.wait_for_room()
+        ticket = inspector.trigger(picture.part_id)
+        if on_result is not None:
+            _tell(ticket, picture, on_result)
+        if picture.frame is None:
+            ticket.no_frame(0, picture.reason, picture.detail)
+        else:
+            ticket.frame(picture.frame, 0, picture.pixel_format)
+        count += 1
+        if count == parts:
+            break
+    return count
+
+
+def _tell(ticket: Ticket, picture: Picture, on_result: Callable[[Picture, Result], None]) -> None:
+    ticket.add_done_callback(lambda result: on_result(picture, result))

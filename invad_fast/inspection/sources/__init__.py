@@ -1,0 +1,1 @@
+"""Where pictures come from: one file a source. Each yields pictures, in the order they come."""

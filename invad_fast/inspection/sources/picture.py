@@ -1,0 +1,48 @@
+"""A picture that comes: of which part, and its pixels or why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from invad_fast.inspection.part import Reason
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The one view of a part.
+
+    Attributes:
+        part_id: None leaves the name to the ledger.
+        frame: as its pixel format says; None where there is none.
+        reason, detail: why there is no frame.
+        image: the file that it came from.
+        defect: what is known to be wrong with it; "good" for nothing, None where it is not known.
+    """
+
+    part_id: str | None
+    frame: np.ndarray | None
+    pixel_format: str = "RGB8"
+    reason: Reason = Reason.CAMERA
+    detail: str = ""
+    image: str | None = None
+    defect: str | None = None
+
+
+class Source(Protocol):
+    """Yields pictures until it ends or is stopped.
+
+    Attributes:
+        waits: whether it can be held up until there is room, as files can and a line cannot.
+    """
+
+    waits: bool
+
+    def __iter__(self) -> Iterator[Picture]:
+        """The pictures."""
+
+    def stop(self) -> None:
+        """No more pictures: what the iterator waits for ends. From any thread."""

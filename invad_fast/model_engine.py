@@ -1,0 +1,106 @@
+"""A calibrated model on a line: the recipe that it makes, the engine that a recipe makes of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from invad_fast.device import choose_device
+from invad_fast.errors import InputError
+from invad_fast.inspection.recipe import VERSION, Recipe
+from invad_fast.method_names import load_model
+from invad_fast.ops.dispatch import kernels_of
+from invad_fast.prediction import ALL_CLASSES, Origin, Predictor, ScoreRule, Thresholds
+
+
+def make_recipe(
+    model: Path,
+    output: Path,
+    *,
+    name: str | None = None,
+    station: str | None = None,
+    device: str = "cpu",
+    update: bool = False,
+) -> Recipe:
+    """Writes a recipe of the model as it was calibrated, on this machine.
+
+    Args:
+        output: the file; one that is there is refused, or updated.
+        name, station: None for the file's name, and "line"; or, of an update, for the old ones.
+        update: take the model, its rule, classes and thresholds anew into a recipe that is there,
+            and keep all else that it says.
+
+    Raises:
+        InputError: for a model without thresholds for this machine's form of it.
+    """
+    old: dict[str, Any] = {}
+    if update:
+        old = Recipe.load(output).content
+    elif output.exists():
+        raise InputError(f"{output} is there: give --update to keep what else it says")
+    loaded = load_model(model)
+    form = loaded.for_inference(device=device)
+    rule, held = form.score_rule, form.thresholds
+    why = held.why_none(rule)
+    set_for = held.rule or rule
+    if why is not None:
+        raise InputError(f"{model}: {why}: `invad-fast calibrate` sets it")
+    beside = os.path.relpath(model, output.absolute().parent)
+    kind = choose_device(device).type
+    content = old | {
+        "recipe_version": VERSION,
+        "name": name or old.get("name") or output.stem,
+        "station": station or old.get("station") or "line",
+        "model": {
+            "file": beside,
+            "digest": form.digest,
+            "device": kind,
+            "kernels": kernels_of(kind),
+        },
+        "score": _plain(rule),
+        "classes": list(form.classes) or [name for name in held if name != ALL_CLASSES],
+        "thresholds": {
+            "set_for": _plain(set_for.but(form=rule.form, precision=rule.precision)),
+            "model": form.digest,
+            "values": _values(held),
+        },
+    }
+    recipe = Recipe.of(content, output)
+    recipe.save(output)
+    return recipe
+
+
+def _plain(rule: ScoreRule | Origin) -> dict[str, Any]:
+    return {key: value for key, value in vars(rule).items() if not key.startswith("_")}
+
+
+def _values(held: Thresholds) -> dict[str, Any]:
+    return {
+        name: {"value": value, "origin": _plain(held.origins[name])} for name, value in held.items()
+    }
+
+
+def load(recipe: Recipe) -> Predictor:
+    """The Predictor of the recipe's model file.
+
+    Raises:
+        InputError: where this machine cannot run it as the recipe says.
+    """
+    device = recipe.model.device
+    model = load_model(recipe.path_of(recipe.model.file))
+    predictor = model.for_inference(recipe.score.precision, device)
+    if predictor.score_rule.form != recipe.score.form:
+        raise InputError(
+            f"the recipe {recipe.name!r} is for the model's form {recipe.score.form!r}, and on "
+            f"this machine it runs as {predictor.score_rule.form!r}: calibrate anew"
+        )
+    here = kernels_of(choose_device(device).type)
+    for op, name in recipe.model.kernels.items():
+        if here.get(op) != name:
+            raise InputError(
+                f"the thresholds of {recipe.name!r} were set with the {name} kernel of {op}, and "
+                f"here it runs as {here.get(op)}: install invad_fast with its kernels, or "
+                "calibrate anew"
+            )
+    return predictor

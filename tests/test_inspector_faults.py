@@ -1,0 +1,155 @@
+"""What goes wrong on a line ends in the right result or a counted fault, never in a silent pass."""
+
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stub_engine as stub
+from line_recipe import MAKER, recipe
+
+from invad_fast.inspection import Inspector, Reason
+from invad_fast.prediction import Verdict
+
+RGB = {"pixel_format": "RGB8"}
+
+
+def inspector(folder: Path, **changes) -> Inspector:
+    return Inspector(recipe(folder, **changes), folder / "line.db", engine=MAKER)
+
+
+def wait_for_engine(line: Inspector, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while line.inspect(stub.picture(1), **RGB).verdict is not Verdict.PASS:
+        assert time.monotonic() < until, line.faults
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("does", [stub.HANGS, stub.HOLDS_PYTHON, stub.DIES])
+def test_an_engine_that_is_lost_is_started_again(tmp_path: Path, does: int) -> None:
+    queue = {"capacity": 4}
+    with inspector(tmp_path, deadline_ms=400, engine_timeout_ms=1000, queue=queue) as line:
+        started = time.monotonic()
+        first = line.submit(stub.picture(200, does), **RGB)
+        after = [line.submit(stub.picture(200), **RGB) for _ in range(6)]
+        results = [ticket.result() for ticket in (first, *after)]
+        assert time.monotonic() - started < 5
+        faults = line.faults
+        wait_for_engine(line)
+        accounts = line.accounts
+    assert {r.verdict for r in results} == {Verdict.NOT_INSPECTED}
+    assert results[0].reason in (Reason.LATE, Reason.ENGINE_FAILED)
+    assert sum(r.reason is Reason.OVERFLOW for r in results) <= 1
+    assert accounts.engine_restarts == 1 and accounts.close and accounts.open_parts == 0
+    assert not faults or "engine" in faults[0]
+
+
+def test_a_late_part_is_none_of_the_next(tmp_path: Path) -> None:
+    """The typical fault in the field: a result that is stale by one trigger."""
+    with inspector(tmp_path, deadline_ms=250) as line:
+        late = line.inspect(stub.picture(200, stub.IS_LATE), **RGB)
+        time.sleep(stub.LATE)
+        good = line.inspect(stub.picture(10), **RGB)
+        assert line.accounts.engine_restarts == 0  # late is not hanging
+    assert late.reason is Reason.LATE and late.latency_ms > 249
+    assert good.verdict is Verdict.PASS and good.score == np.float32(10 / 255)
+
+
+def test_overflow(tmp_path: Path) -> None:
+    """First in, first out, and what does not fit is counted; monitor: the newest wins."""
+    for policy in ("inspect", "monitor"):
+        folder = tmp_path / policy
+        folder.mkdir()
+        with inspector(folder, queue={"policy": policy, "capacity": 3}) as line:
+            frames = [stub.picture(red, stub.IS_SLOW) for red in range(9)]
+            tickets = [line.submit(frame, **RGB) for frame in frames]
+            results = [ticket.result() for ticket in tickets]
+        passed = [n for n, r in enumerate(results) if r.verdict is Verdict.PASS]
+        lost = [r.reason for r in results if r.verdict is Verdict.NOT_INSPECTED]
+        # Two are with the engine, three wait.
+        assert passed == ([0, 1, 2, 3, 4] if policy == "inspect" else [0, 1, 6, 7, 8])
+        assert lost == [Reason.OVERFLOW] * 4
+
+
+def test_frames_that_fit_no_format(tmp_path: Path) -> None:
+    grey, deep = np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.uint16)
+    with inspector(tmp_path) as line:
+        for frame in (grey, deep, np.zeros((0, 8, 3), np.uint8), np.zeros((8, 8, 4), np.uint8),
+                      np.zeros((8, 8, 3), np.float32), None, "frame", deep[..., 0]):  # fmt: skip
+            result = line.inspect(frame, **RGB)
+            assert result.verdict is Verdict.NOT_INSPECTED, frame
+            assert result.reason in (Reason.DAMAGED_FRAME, Reason.WRONG_SIZE) and result.detail
+        assert line.inspect(grey, pixel_format="Mono8").verdict is Verdict.PASS
+        assert line.inspect(deep[..., 0], pixel_format="Mono16").verdict is Verdict.PASS
+        assert line.inspect(stub.picture(200), pixel_format="RGB8").verdict is Verdict.REJECT
+        # In BGR8, the default, the red of a picture is its third channel.
+        assert line.inspect(stub.picture(200)[..., ::-1]).score == np.float32(200 / 255)
+
+
+def test_a_frame_after_the_deadline_is_let_go(tmp_path: Path) -> None:
+    with inspector(tmp_path, deadline_ms=100) as line:
+        ticket = line.trigger("x")
+        assert ticket.result().reason is Reason.CAMERA
+        ticket.frame(stub.picture(10), 0, "RGB8")
+        assert line.inspect(stub.picture(10), **RGB).verdict is Verdict.PASS
+        assert line.accounts.triggered == 2
+
+
+def test_the_frame_may_be_reused_at_once(tmp_path: Path) -> None:
+    with inspector(tmp_path) as line:
+        buffer = stub.picture(200)
+        tickets = []
+        for red in (10, 200, 30, 250):
+            buffer[:, :, 0] = red
+            tickets.append(line.submit(buffer, **RGB))
+        buffer[:] = 0
+        scores = [ticket.result().score for ticket in tickets]
+    assert scores == [np.float32(red / 255) for red in (10, 200, 30, 250)]
+
+
+def test_the_model_is_gone_when_the_engine_starts_again(tmp_path: Path) -> None:
+    """Its parts are counted, and the fault is told, until the file is there again."""
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"model")
+    folder = tmp_path / "line"
+    folder.mkdir()
+    maker = "stub_engine:load_file"
+    made = recipe(folder, deadline_ms=300, model={"file": str(model), "digest": "stub"})
+    with Inspector(made, folder / "line.db", engine=maker) as line:
+        shutil.move(model, tmp_path / "elsewhere")
+        assert line.inspect(stub.picture(1, stub.DIES), **RGB).reason is Reason.ENGINE_FAILED
+        time.sleep(1)
+        lost = line.inspect(stub.picture(1), **RGB)
+        assert lost.reason is Reason.ENGINE_FAILED and str(model) in " ".join(line.faults)
+        shutil.move(tmp_path / "elsewhere", model)
+        wait_for_engine(line)
+        assert not line.faults
+
+
+def test_ten_times_the_rate(tmp_path: Path) -> None:
+    """Every part has one verdict, and the accounts close."""
+    queue = {"capacity": 8}
+    verdicts: list[Verdict] = []
+    with inspector(tmp_path, queue=queue, deadline_ms=200) as line:
+        tickets = []
+        for _ in range(1000):
+            tickets.append(line.submit(stub.picture(1, stub.IS_FAST), **RGB))
+            time.sleep(0.0002)
+        verdicts = [ticket.result().verdict for ticket in tickets]
+        accounts = line.accounts
+    assert accounts.close and accounts.decided == 1000 == len(verdicts)
+    assert accounts.verdicts[Verdict.PASS] + accounts.reasons.total() == 1000
+    assert 20 < accounts.verdicts[Verdict.PASS] < 1000
+    assert set(accounts.reasons) <= {Reason.OVERFLOW, Reason.LATE}
+
+
+def test_a_stop_finishes_what_waits(tmp_path: Path) -> None:
+    with inspector(tmp_path) as line:
+        tickets = [line.submit(stub.picture(1, stub.IS_SLOW), **RGB) for _ in range(4)]
+        threading.Timer(0.05, line.close).start()
+        time.sleep(0.1)
+        with pytest.raises(ValueError, match="not running"):
+            line.trigger()
+        assert [t.result().verdict for t in tickets] == [Verdict.PASS] * 4
