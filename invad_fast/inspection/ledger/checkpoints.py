@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from invad_fast.inspection.ledger.turns import Turns
+
 EVERY = 0.5
 """Seconds."""
 
@@ -26,7 +28,7 @@ class Checkpoints:
         look_after: called with the lock held, each time.
     """
 
-    def __init__(self, path: Path, lock: threading.Lock, look_after: Callable[[], None]) -> None:
+    def __init__(self, path: Path, lock: Turns, look_after: Callable[[], None]) -> None:
         self._path, self._lock, self._look_after = path, lock, look_after
         self._log = path.with_name(f"{path.name}-wal")
         self._stopped = threading.Event()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import getpass
 import os
 import sqlite3
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,7 @@ from invad_fast.inspection.ledger.checkpoints import Checkpoints
 from invad_fast.inspection.ledger.place import Hold, refuse_network
 from invad_fast.inspection.ledger.rows import Decision
 from invad_fast.inspection.ledger.schema import prepare
+from invad_fast.inspection.ledger.turns import Turns
 
 PATIENCE_MS = 5.0
 """How long a row waits for another program that has the file locked."""
@@ -38,8 +38,10 @@ _DECIDE = (
 )
 _VIEW = "INSERT INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _SETTLE = (
-    "UPDATE parts SET decided_at = ?, verdict = 'NOT_INSPECTED', reason = ? WHERE verdict IS NULL"
+    "UPDATE parts SET decided_at = ?, verdict = 'NOT_INSPECTED', reason = ? "
+    "WHERE verdict IS NULL AND id > ?"
 )
+_DECIDED = "all decided up to id"  # below it nothing is open, and nothing is looked for
 _RESERVED = "reserved ids"
 _AHEAD = 1000  # ids that are reserved at once: of parts that the file never saw, too, none repeats
 
@@ -67,7 +69,7 @@ class Ledger:
         patience_ms: float = PATIENCE_MS,
     ) -> None:
         self.path, self.station = Path(path), station
-        self._lock = threading.Lock()
+        self._lock = Turns()
         self._live: set[int] = set()  # recorded as open, and not decided
         self._lost = self._orphans = 0  # parts without a row; rows whose verdict was not written
         self._gap: list[Any] = []  # [from, to, first id, last id, reason] of the lost
@@ -88,14 +90,14 @@ class Ledger:
         try:
             prepare(connection, self.path)
             with _transaction(connection):
-                connection.execute(_SETTLE, (_now(), "restarted"))
-                row = connection.execute(
-                    "SELECT max(ifnull((SELECT max(id) FROM parts), 0), ifnull((SELECT value FROM "
-                    "counters WHERE name = ?), 0), ifnull((SELECT max(last_id) FROM gaps), 0))",
-                    (_RESERVED,),
-                ).fetchone()
-                self._next_id = row[0] + 1
-                self._reserve(self._next_id + _AHEAD)
+                held = dict(connection.execute("SELECT name, value FROM counters"))
+                self._decided = held.get(_DECIDED, 0)
+                connection.execute(_SETTLE, (_now(), "restarted", self._decided))
+                last = connection.execute("SELECT ifnull(max(id), 0) FROM parts").fetchone()[0]
+                self._decided = last
+                self._count(_DECIDED, last)
+                self._next_id = max(last, held.get(_RESERVED, 0)) + 1
+                self._count(_RESERVED, self._next_id + _AHEAD)
         except sqlite3.Error as error:
             connection.close()
             raise InputError(f"cannot write the ledger {self.path}: {first_line(error)}") from None
@@ -122,7 +124,7 @@ class Ledger:
         """
         self._checkpoints.stop()
         with self._lock:
-            self._write(lambda: self._reserve(self._next_id - 1))
+            self._write(lambda: self._count(_RESERVED, self._next_id - 1))
             missing = self._lost + self._orphans
             self._connection.close()
         self._hold.release()
@@ -169,7 +171,7 @@ class Ledger:
             def write() -> None:
                 self._connection.execute(_OPEN, row)
                 if id_ % _AHEAD == 0:
-                    self._reserve(id_ + 2 * _AHEAD)
+                    self._count(_RESERVED, id_ + 2 * _AHEAD)
 
             recorded = self._write(write)
             if recorded:
@@ -260,14 +262,15 @@ class Ledger:
             )
         if self._orphans:
             live = ", ".join(map(str, self._live))
-            self._connection.execute(f"{_SETTLE} AND id NOT IN ({live})", (_now(), "ledger"))
+            since = _now(), "ledger", self._decided
+            self._connection.execute(f"{_SETTLE} AND id NOT IN ({live})", since)
 
     def _settle_if_needed(self) -> None:
         if self._lost or self._orphans:
             self._write(lambda: None)
 
-    def _reserve(self, last: int) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (_RESERVED, last))
+    def _count(self, name: str, value: int) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, value))
 
 
 class _transaction:
