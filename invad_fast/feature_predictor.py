@@ -23,6 +23,7 @@ from invad_fast.encoder import Encoder
 from invad_fast.errors import InputError
 from invad_fast.metrics import image_scores
 from invad_fast.prediction import AUTO, Array, Prediction, ScoreRule, Thresholds
+from invad_fast.seen_parts import SeenParts
 
 _NO_PROTOTYPES = (
     "the model cannot tell its classes apart (it was made before models could): give --class NAME, "
@@ -39,6 +40,7 @@ class FeaturePredictor(nn.Module, ABC):
     Attributes:
         config: the frozen configuration.
         classes: names of the product classes that the model was trained on.
+        seen: which pictures it was trained and calibrated on.
         prototypes: what tells the classes apart; None for a model that was not trained.
         encoder: None for a model that is given features instead of images.
     """
@@ -46,6 +48,7 @@ class FeaturePredictor(nn.Module, ABC):
     config: Any
     classes: tuple[str, ...]
     prototypes: ClassPrototypes | None
+    seen: SeenParts
     encoder: Encoder | None
     _thresholds: Thresholds
 

@@ -36,6 +36,7 @@ from invad_fast.prediction import (
     ScoreRule,
     Thresholds,
 )
+from invad_fast.seen_parts import SeenParts
 from invad_fast.training.options import TrainingOptions
 from invad_fast.training.train import TrainingResult, train
 from invad_fast.training.trainable import Trainable
@@ -73,6 +74,7 @@ class Method(Trainable):
         self.config = config
         self.classes = ()
         self.prototypes = None
+        self.seen = SeenParts()
         self._thresholds = Thresholds()
         self.encoder = None
         if config.encoder is not None:
@@ -160,7 +162,7 @@ class Method(Trainable):
             origins=held.origins,
             digest=self.digest,
         )
-        write_model(Path(path), header, self.state_dict(), self.prototypes)
+        write_model(Path(path), header, self.state_dict(), self.prototypes, self.seen)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -176,7 +178,7 @@ class Method(Trainable):
                 "invad_fast.load_model takes either"
             )
         config = checked_config(path, header, cls.config_type)
-        tensors, prototypes = read_tensors(path, header, config)
+        tensors, prototypes, seen = read_tensors(path, header, config)
         model = cls.__new__(cls)
         try:
             check_size(lambda: model._build(config, None), model)
@@ -184,7 +186,7 @@ class Method(Trainable):
             raise InputError(f"{path}: its header is damaged: {error}") from None
         check_tensors(path, model, tensors)
         fill(lambda: model._build(config, None), model, tensors)
-        model.classes, model.prototypes = header.classes, prototypes
+        model.classes, model.prototypes, model.seen = header.classes, prototypes, seen
         model._thresholds = Thresholds(header.thresholds, header.score_rule, header.origins)
         if header.version == 1:  # thresholds were of the method's own score, in any form
             rule = ScoreRule(mode=cls.map_mode, form=None, precision=None)

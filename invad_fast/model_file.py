@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
@@ -31,6 +32,7 @@ from invad_fast.encoder_weights import check_finite
 from invad_fast.errors import InputError
 from invad_fast.files import check_file, written_whole
 from invad_fast.prediction import ALL_CLASSES, Origin, ScoreRule
+from invad_fast.seen_parts import SeenParts
 
 C = TypeVar("C", bound=FeatureConfig)
 
@@ -39,6 +41,7 @@ _VERSION = 2
 _UNSIGNED = 1  # the version that knew no digest, rule or origin
 _LONGEST_HEADER = 16 * 2**20  # of safetensors; ten thousand classes take two
 _MEANS, _DEVIATION = "prototypes.means", "prototypes.deviation"
+_TRAINED, _CALIBRATED = "seen.training", "seen.calibration"
 _TYPES = {"F32": torch.float32, "I64": torch.int64}  # weights; counts of training steps
 
 _Name = Annotated[StrictStr, Field(min_length=1)]
@@ -121,6 +124,7 @@ def write_model(
     header: Header,
     tensors: Mapping[str, Tensor],
     prototypes: ClassPrototypes | None,
+    seen: SeenParts,
 ) -> None:
     """Writes the model whole, with the mode of any new file.
 
@@ -139,6 +143,9 @@ def write_model(
         told = {_MEANS: torch.from_numpy(held.means), _DEVIATION: torch.from_numpy(held.deviation)}
         stored |= told
         header = header.model_copy(update={"prototypes_digest": model_digest({}, told)})
+    for name, hashes in ((_TRAINED, seen.training), (_CALIBRATED, seen.calibration)):
+        if len(hashes):
+            stored[name] = torch.from_numpy(hashes)
     with written_whole(path) as partial:
         try:
             save_file(stored, partial, metadata={_HEADER: header.model_dump_json()})
@@ -179,8 +186,8 @@ def checked_config(path: Path, header: Header, config_type: type[C]) -> C:
 
 def read_tensors(
     path: Path, header: Header, config: FeatureConfig
-) -> tuple[dict[str, Tensor], ClassPrototypes | None]:
-    """(the network's tensors, the class prototypes) of the file.
+) -> tuple[dict[str, Tensor], ClassPrototypes | None, SeenParts]:
+    """(the network's tensors, the class prototypes, what the model has seen) of the file.
 
     Raises:
         InputError: where they are fewer than the configuration has blocks, of other types, not
@@ -200,19 +207,25 @@ def read_tensors(
         tensors = {name: file.get_tensor(name) for name in names}
     check_finite(str(path), tensors)
     told = {name: tensors.pop(name) for name in (_MEANS, _DEVIATION) if name in tensors}
+    hashes = {
+        name: tensors.pop(name).numpy() for name in (_TRAINED, _CALIBRATED) if name in tensors
+    }
+    if any(held.dtype != np.int64 or held.ndim != 1 for held in hashes.values()):
+        raise InputError(f"{path} is damaged: what it says of the parts it has seen is no list")
+    seen = SeenParts(*(hashes.get(name, np.zeros(0, np.int64)) for name in (_TRAINED, _CALIBRATED)))
     if header.version > _UNSIGNED and model_digest(header.config, tensors) != header.digest:
         raise InputError(
             f"{path} is damaged: its weights or its configuration are not those that were saved"
         )
     if not told and not header.prototypes_digest:
-        return tensors, None
+        return tensors, None, seen
     if len(told) < 2 or told[_DEVIATION].shape != (sum(config.channels),):
         raise InputError(f"{path} is damaged: its class prototypes are not whole")
     if header.version > _UNSIGNED and model_digest({}, told) != header.prototypes_digest:
         raise InputError(f"{path} is damaged: its class prototypes are not those that were saved")
     try:
         means, deviation = told[_MEANS].numpy(), told[_DEVIATION].numpy()
-        return tensors, ClassPrototypes(header.classes, means, deviation)
+        return tensors, ClassPrototypes(header.classes, means, deviation), seen
     except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None
 

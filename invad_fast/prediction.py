@@ -116,16 +116,30 @@ class Origin:
 
     Attributes:
         source: "training parts" (provisional: the model knows them, so their scores are low),
-            "held-out parts" (`invad-fast calibrate`), "hand", or "an earlier version".
-        parts: how many good parts it was set on.
-        false_alarm_rate: the share of them that may exceed it.
+            "held-out parts" (`invad-fast calibrate`), "test parts" (the same, of a test set, whose
+            figures at this threshold are no longer those of unknown parts), "hand", or "an earlier
+            version".
+        parts: how many good parts it was set on; several pictures of one part are one.
+        false_alarm_rate: that was asked for.
+        expected_rate: the rate of false alarms among new good parts in the mean
+            (`invad_fast.evaluation.conformal`).
+        rate_95: the rate that is not exceeded with 95 % confidence.
+        extrapolated: it lies beyond the scores that were seen, on a tail that was fitted to them;
+            then there is no promise.
         date: when, in UTC, ISO 8601.
+        digest: a hash of the pictures that it was set on.
     """
 
-    source: Literal["training parts", "held-out parts", "hand", "an earlier version"] = "hand"
+    source: Literal[
+        "training parts", "held-out parts", "test parts", "hand", "an earlier version"
+    ] = "hand"
     parts: Annotated[int, Field(ge=1)] | None = None
     false_alarm_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    expected_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    rate_95: Annotated[float, Field(ge=0, le=1)] | None = None
+    extrapolated: bool = False
     date: str | None = None
+    digest: str | None = None
 
     @property
     def provisional(self) -> bool:
@@ -137,6 +151,13 @@ class Origin:
             return f"set by {self.source}"
         text = f"set on {self.parts} {self.source} for a false-alarm rate of "
         text += f"{self.false_alarm_rate:g}" + (f", {self.date[:10]}" if self.date else "")
+        if self.expected_rate is not None and self.rate_95 is not None:
+            text += (
+                f": {100 * self.expected_rate:.3g} % expected, with 95 % confidence at most "
+                f"{100 * self.rate_95:.3g} %"
+            )
+        if self.extrapolated:
+            text += "; extrapolated beyond all scores seen, without a promise"
         if self.provisional:
             text += "; provisional: calibrate on held-out parts"
         return text

@@ -18,7 +18,7 @@ PACKAGE = Path(invad_fast.__file__).parent
 FLOORS = (
     "errors names files checked progress allocator device distributed",  # for everyone
     "data ops kernels",
-    "prediction class_prototypes pictures metrics",
+    "prediction class_prototypes seen_parts pictures metrics",
     "encoder_network unfilled_weights layers anomaly_map",
     "config encoder_weights encoder fuser decoder",  # the network's arrows
     "feature_predictor model_file reference_checkpoint",
@@ -33,6 +33,7 @@ WITHOUT_TORCH = (
     "invad_fast",
     "invad_fast.prediction",
     "invad_fast.class_prototypes",
+    "invad_fast.seen_parts",
     "invad_fast.errors",
     "invad_fast.evaluation.calibrate",
     "invad_fast.evaluation.options",

@@ -102,17 +102,17 @@ def test_calibrating_some_classes_keeps_the_others() -> None:
     assert before.updated(whole) == whole
 
 
-def test_calibration_is_a_quantile_of_each_class() -> None:
-    scores = np.concatenate([np.arange(100) / 100, np.arange(100) + 1.0])
-    names = ["a"] * 100 + ["b"] * 100
+def test_calibration_is_the_kth_smallest_of_each_class() -> None:
+    scores = np.concatenate([np.arange(99) / 100, np.arange(99) + 1.0])
+    names = ["a"] * 99 + ["b"] * 99
     held = calibrate(scores, names, 0.1, FOLDED)
-    # The share that exceeds the threshold is at most the rate: 10 of each class's 100.
-    for name, own in (("a", scores[:100]), ("b", scores[100:]), ("*", scores)):
-        assert exceeds(own, held[name]).mean() <= 0.1
-        assert exceeds(own, np.nextafter(held[name], 0)).mean() >= 0.1
-    assert held.rule == FOLDED and held.origins["b"].parts == 100
-    zero = calibrate(scores, names, 0.0, FOLDED)
-    assert not exceeds(scores[:100], zero["a"]).any()
+    assert held["a"] == 0.89 and held["b"] == 90  # the 90th of 99
+    assert held.rule == FOLDED and held.origins["b"].parts == 99
+    assert held.origins["a"].expected_rate == 0.1
+    with pytest.raises(InputError, match="99 good parts are too few .*0 .no number is enough"):
+        calibrate(scores, names, 0.0, FOLDED)
+    training = calibrate(scores, names, 0.0, FOLDED, "training parts")
+    assert training["a"] == 0.98 and training.origins["a"].rate_95 is None
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])

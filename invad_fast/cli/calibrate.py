@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invad_fast.cli.console import say
+from invad_fast.cli.console import note, say
 from invad_fast.cli.options import (
     BatchSize,
     Classes,
@@ -25,9 +26,13 @@ from invad_fast.cli.options import (
     Workers,
     chosen,
 )
+from invad_fast.errors import InputError
 from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.prediction import shown_class
 from invad_fast.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from invad_fast.data import Dataset
 
 _DEFAULTS = ScoringOptions()
 
@@ -38,6 +43,24 @@ def calibrate(
     false_alarm_rate: Annotated[
         float, typer.Option(help="Share of good parts that may be called anomalous.")
     ] = TrainingOptions().false_alarm_rate,
+    bound: Annotated[
+        bool,
+        typer.Option("--bound", help="Hold the rate with 95 % confidence, not in the mean."),
+    ] = False,
+    extrapolate: Annotated[
+        bool,
+        typer.Option("--extrapolate", help="With too few parts: a fitted tail, without a promise."),
+    ] = False,
+    good: Annotated[
+        bool,
+        typer.Option("--good", help="ROOT holds pictures of good parts alone, of --class."),
+    ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Several pictures of one part: what of their names is its own, (.*)_[0-9]."
+        ),
+    ] = None,
     classes: Classes = None,
     layout: Layout = None,
     outside: Outside = False,
@@ -52,24 +75,31 @@ def calibrate(
     device: Device = _DEFAULTS.device,
     quiet: Quiet = False,
 ) -> None:
-    """Sets the model's thresholds from good test parts below ROOT, which it has not seen.
+    """Sets the model's thresholds from good parts below ROOT, which it was not trained on.
 
-    The form, precision and score rule that are used here are stored with the thresholds; predict
+    They are those of each class's validation/good; where there are none, those of its test set.
+    What is promised holds for parts that are made and pictured as these were. The form, precision
+    and score rule that are used here are stored with the thresholds; predict
     and evaluate take the same. Classes that are not below ROOT keep theirs.
     """
-    from invad_fast.evaluation.calibrate import check_rate
+    from invad_fast.evaluation.conformal import check_rate
 
     check_rate(false_alarm_rate)
     options = chosen(ScoringOptions, locals())
-    from invad_fast.data import read_dataset
     from invad_fast.evaluation.good_parts import calibrate_model
     from invad_fast.method_names import load_model
 
-    dataset = read_dataset(root, layout, outside)
     loaded = load_model(model)
+    if good:
+        dataset = _good_pictures(root, classes, loaded.classes)
+    else:
+        from invad_fast.data import read_dataset
+
+        dataset = read_dataset(root, layout, outside)
+        dataset = dataset.only(classes) if classes else dataset
     fresh = calibrate_model(
-        loaded, dataset.only(classes) if classes else dataset, false_alarm_rate, options,
-        not quiet,
+        loaded, dataset, false_alarm_rate, options, not quiet,
+        bound=bound, extrapolate=extrapolate, part=part,
     )  # fmt: skip
     loaded.save(model)
     for name, value in fresh.items():
@@ -77,3 +107,25 @@ def calibrate(
     for name in sorted(set(loaded.thresholds) - set(fresh)):
         kept, origin = loaded.thresholds[name], loaded.thresholds.origins[name]
         say(f"{shown_class(name)}: kept {kept:.6g}, {origin}")
+    if any(origin.source == "test parts" for origin in fresh.origins.values()):
+        note(
+            "note: these were the test set's good parts: its figures at these thresholds are "
+            "marked from now on; put parts for calibration into validation/good"
+        )
+    say("The rates hold for parts that are made and pictured as these were.")
+
+
+def _good_pictures(folder: Path, classes: list[str] | None, known: tuple[str, ...]) -> Dataset:
+    """The pictures directly in a folder, as held-out good parts of the one class."""
+    from invad_fast.data import Dataset, Record
+    from invad_fast.inspection.predict import find_images
+
+    names = classes or list(known)
+    if len(names) != 1:
+        raise InputError("--good is for one product: name it with --class")
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder}")
+    records = tuple(
+        Record(file, names[0], "validation", "good", False, None) for file in find_images([folder])
+    )
+    return Dataset(folder, "good pictures", (), records)

@@ -1,21 +1,32 @@
-"""Thresholds from the scores of good parts: a false-alarm rate instead of a guessed number."""
+"""Thresholds from the scores of good parts alone: a promised rate, no guessed number."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from invad_fast.errors import InputError
-from invad_fast.prediction import ALL_CLASSES, Origin, ScoreRule, Thresholds, check_class_names
+from invad_fast.evaluation.conformal import (
+    bound_rate,
+    check_rate,
+    expected_rate,
+    rank,
+    too_few,
+)
+from invad_fast.evaluation.tail import extrapolated
+from invad_fast.prediction import (
+    ALL_CLASSES,
+    Origin,
+    ScoreRule,
+    Thresholds,
+    check_class_names,
+    shown_class,
+)
 
-
-def check_rate(false_alarm_rate: float) -> None:
-    """Refuses a rate that is none, before hours are spent on scores."""
-    if not 0 <= false_alarm_rate < 1:
-        raise InputError(f"a false-alarm rate lies in [0, 1), not {false_alarm_rate}")
+Source = Literal["training parts", "held-out parts", "test parts"]
 
 
 def calibrate(
@@ -23,21 +34,33 @@ def calibrate(
     class_names: Sequence[str],
     false_alarm_rate: float,
     rule: ScoreRule,
-    source: Literal["training parts", "held-out parts"] = "held-out parts",
+    source: Source = "held-out parts",
+    *,
+    bound: bool = False,
+    extrapolate: bool = False,
+    parts: Sequence[str] | None = None,
+    digests: dict[str, str] | None = None,
 ) -> Thresholds:
-    """For each class, and "*" for all: the score that this share of good parts exceeds.
+    """For each class, and "*" for all: the split-conformal threshold, see `evaluation.conformal`.
 
-    Calibrate on good parts that the model was not trained on: it knows its training parts, so
-    their scores are lower, and the rate on new parts will be higher than asked.
+    What it promises holds for parts that are made and pictured as these were, and that the model
+    was not trained on: it knows its training parts, so that their scores are low. Those set a
+    provisional threshold, their highest score where they are few, which promises nothing.
 
     Args:
-        scores: N image scores of good parts, made by ``rule``.
+        scores: N scores of pictures of good parts, made by ``rule``.
         class_names: N class names.
-        false_alarm_rate: share of good parts that may be called anomalous, in [0, 1).
+        false_alarm_rate: that a good part may be rejected with, in [0, 1).
+        bound: hold it with 95 % confidence, not in the mean over all calibrations.
+        extrapolate: where the parts of a class are too few, take a tail that is fitted to their
+            scores (`evaluation.tail`) instead of refusing; said with the threshold.
+        parts: N names: pictures of one name and class are one part, which has the worst's score.
+        digests: class name → what the threshold's origin says that it was set on.
 
     Raises:
-        InputError: for a rate that is none, for scores that are not finite, and for a class
-            called "*".
+        InputError: for a rate that is none, scores that are not finite, a class called "*", and
+            parts that are too few: the line says how many are needed, the lowest rate that these
+            allow, and the option that takes it.
     """
     check_rate(false_alarm_rate)
     check_class_names(class_names)
@@ -49,12 +72,39 @@ def calibrate(
             f"{len(broken)} of {len(values)} scores are not finite, the first of class "
             f"{broken[0]!r}: the model is damaged, or its precision overflows"
         )
+    if parts is not None:
+        values, owners = _worst_of_parts(values, owners, parts)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     limits, origins = {}, {}
-    for name in (ALL_CLASSES, *sorted(set(class_names))):
-        own = values if name == ALL_CLASSES else values[owners == name]
-        limits[name] = float(np.quantile(own, 1 - false_alarm_rate, method="higher"))
-        origins[name] = Origin(
-            source=source, parts=len(own), false_alarm_rate=false_alarm_rate, date=now
-        )
+    for name in (*sorted(set(class_names)), ALL_CLASSES):
+        own = np.sort(values if name == ALL_CLASSES else values[owners == name])
+        k = rank(len(own), false_alarm_rate, bound)
+        said: dict[str, Any] = {
+            "source": source,
+            "parts": len(own),
+            "false_alarm_rate": false_alarm_rate,
+            "date": now,
+            "digest": (digests or {}).get(name),
+        }
+        if source == "training parts":
+            limits[name] = float(own[(k or len(own)) - 1])
+        elif k is not None:
+            limits[name] = float(own[k - 1])
+            said |= {"expected_rate": expected_rate(len(own), k),
+                     "rate_95": bound_rate(len(own), k)}  # fmt: skip
+        elif extrapolate and false_alarm_rate > 0:
+            limits[name] = extrapolated(own, false_alarm_rate, shown_class(name))
+            said["extrapolated"] = True
+        else:
+            raise too_few(shown_class(name), len(own), false_alarm_rate, bound)
+        origins[name] = Origin(**said)
     return Thresholds(limits, rule, origins)
+
+
+def _worst_of_parts(
+    values: np.ndarray, owners: np.ndarray, parts: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    worst: dict[tuple[str, str], float] = {}
+    for value, owner, part in zip(values.tolist(), owners, parts):
+        worst[owner, part] = max(value, worst.get((owner, part), -np.inf))
+    return np.array(list(worst.values())), np.array([o for o, _ in worst], dtype=object)

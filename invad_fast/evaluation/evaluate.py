@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from invad_fast.data import Dataset, Record, read_dataset
+from invad_fast.data.content_hash import content_hashes
 from invad_fast.distributed import join
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.evaluation.drawing import draw_distribution, draw_pictures
@@ -158,6 +159,7 @@ def _score(
     labels = np.array([r.anomalous for r in kept])
     result = ClassResult(metrics.compute(), scores, labels, kept, None, "none")
     _set_threshold(result, maps.predictor.thresholds, name, maps.rule)
+    _mark_calibrated(result, maps.predictor, maps.options.workers)
     return result
 
 
@@ -176,12 +178,27 @@ def _set_threshold(result: ClassResult, thresholds: Thresholds, name: str, rule:
         result.provisional = True
 
 
+def _mark_calibrated(result: ClassResult, predictor: Any, workers: int) -> None:
+    """Says where test parts have set the threshold that they are judged by."""
+    seen = getattr(predictor, "seen", None)
+    if seen is None or not len(seen.calibration):
+        return
+    good = [r.image for r in result.records if not r.anomalous]
+    result.set_here = int(seen.calibrated_on(content_hashes(good, workers)).sum())
+    if result.set_here:
+        result.origin += (
+            f"; {result.set_here} of these very test parts set it: their false alarms say nothing "
+            "of new parts"
+        )
+
+
 def _write(result: Evaluation, folder: Path, protocol: str) -> None:
     verdicts = {
         name: {
             "threshold": r.threshold,
             "threshold_origin": r.origin,
             "provisional": r.provisional,
+            "set_on_these_parts": r.set_here,
             "missed": r.missed,
             "defective": r.defective,
             "false_alarms": r.false_alarms,

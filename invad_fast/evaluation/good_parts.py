@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,42 @@ import torch
 
 from invad_fast.checked import unknown_name
 from invad_fast.data import Dataset, Record
+from invad_fast.data.content_hash import content_hashes
 from invad_fast.distributed import ALONE, World
 from invad_fast.errors import InputError, InputWarning
-from invad_fast.evaluation.calibrate import calibrate, check_rate
+from invad_fast.evaluation.calibrate import Source, calibrate
+from invad_fast.evaluation.conformal import check_rate
 from invad_fast.evaluation.maps import Maps, inference_form
 from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.prediction import ALL_CLASSES, Predictor, Thresholds, check_class_names
+from invad_fast.seen_parts import SeenParts
+
+
+@dataclass(frozen=True)
+class GoodParts:
+    """What calibration and class prototypes are made of: of N pictures that could be read.
+
+    Attributes:
+        records: N.
+        scores: N.
+        descriptors: N×D.
+        hashes: N, of their files' contents.
+    """
+
+    records: list[Record]
+    scores: np.ndarray
+    descriptors: np.ndarray
+    hashes: np.ndarray
+
+    @property
+    def class_names(self) -> list[str]:
+        """N."""
+        return [record.class_name for record in self.records]
+
+    def kept(self, which: np.ndarray) -> GoodParts:
+        """Those of the pictures."""
+        records = [record for record, keep in zip(self.records, which) if keep]
+        return GoodParts(records, self.scores[which], self.descriptors[which], self.hashes[which])
 
 
 def good_parts(
@@ -26,34 +59,33 @@ def good_parts(
     options: ScoringOptions,
     world: World = ALONE,
     show_progress: bool = True,
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """What calibration and class prototypes are made of.
-
-    Returns:
-        (N scores, N×D descriptors, N class names) of the records that could be read, on every
-        process.
-    """
+) -> GoodParts:
+    """Scores the records; the same on every process."""
     maps = Maps(predictor, options, world, show_progress)
-    rows = []
+    rows, hashed = [], []
     for batch, found in maps.batches(records, "calibrate"):
         scores = torch.as_tensor(found.score).double().cpu()[:, None]
         descriptors = torch.as_tensor(found.descriptor).double().cpu()
         indices = torch.tensor(batch.indices, dtype=torch.float64)[:, None]
         rows.append(torch.cat([indices, scores, descriptors], 1).numpy())
+        # They have just been read: the system still has them.
+        hashed.append(content_hashes([records[i].image for i in batch.indices], options.workers))
     maps.settle(records)
-    gathered = [part for part in world.gather(np.concatenate(rows) if rows else None)
-                if part is not None]  # fmt: skip
+    mine = (np.concatenate(rows), np.concatenate(hashed)) if rows else None
+    gathered = [part for part in world.gather(mine) if part is not None]
     if not gathered:
         raise InputError(f"none of the {len(records)} good parts can be read")
-    table = np.concatenate(gathered)
-    table = table[table[:, 0].argsort(kind="stable")]
-    names = [records[int(i)].class_name for i in table[:, 0]]
+    table = np.concatenate([part for part, _ in gathered])
+    hashes = np.concatenate([part for _, part in gathered])
+    order = table[:, 0].argsort(kind="stable")
+    table, hashes = table[order], hashes[order]
     skipped = sum(world.gather(len(maps.unreadable)))
     if skipped and world.main:
         warnings.warn(
             f"{skipped} images could not be read and were left out", InputWarning, stacklevel=2
         )
-    return table[:, 1], table[:, 2:], names
+    kept = [records[int(i)] for i in table[:, 0]]
+    return GoodParts(kept, table[:, 1], table[:, 2:], hashes)
 
 
 def calibrate_model(
@@ -62,34 +94,121 @@ def calibrate_model(
     false_alarm_rate: float,
     options: ScoringOptions,
     show_progress: bool = True,
+    *,
+    bound: bool = False,
+    extrapolate: bool = False,
+    part: str | None = None,
 ) -> Thresholds:
-    """Sets thresholds of ``model`` from the good test parts of ``dataset``, and returns them.
+    """Sets thresholds of ``model`` from good parts of ``dataset`` that it was not trained on.
 
-    The form, precision and rule that score them are stored with the thresholds. Classes that are
-    not in the data set keep theirs, and so does the threshold for any class unless all are there.
+    They are those of ``<class>/validation/good``; only where there are none those of the test
+    set, whose figures at these thresholds are marked from then on. The form, precision and rule
+    that score them are stored with the thresholds. Classes that are not in the data set keep
+    theirs, and so does the threshold for any class unless all are there.
+
+    Args:
+        bound, extrapolate: see :func:`invad_fast.evaluation.calibrate.calibrate`.
+        part: a regular expression whose first group in a file's name, without its suffix, names
+            the part: several pictures of one part are one, its worst. None: each is a part.
 
     Raises:
-        InputError: where there is no good part, a class that the model does not know, or where
-            thresholds of two score rules would stand side by side.
+        InputError: where there is no good part, or too few; where the model was trained on one; for
+            a class that the model does not know; or where thresholds of two score rules would
+            stand side by side.
     """
     check_rate(false_alarm_rate)
     check_class_names(dataset.classes, f"{dataset.root}: ")
-    records = _known(model.classes, [r for r in dataset.test if not r.anomalous], dataset)
+    pattern = _pattern(part)
+    source, held_out = _held_out(dataset)
+    records = _known(model.classes, held_out, dataset)
     form = inference_form(model, options)
-    scores, _, names = good_parts(form, records, options, show_progress=show_progress)
-    fresh = calibrate(scores, names, false_alarm_rate, options.rule(form.score_rule))
+    found = good_parts(form, records, options, show_progress=show_progress)
+    seen: SeenParts = model.seen
+    trained = seen.trained_on(found.hashes)
+    if trained.any():
+        raise InputError(
+            f"{dataset.root}: the model was trained on {trained.sum()} of the {len(trained)} good "
+            f"parts, as {found.records[int(trained.argmax())].image}: calibrate on others"
+        )
+    if not len(seen.training):
+        warnings.warn(
+            "the model does not say what it was trained on: that these parts are others is not "
+            "checked",
+            InputWarning,
+            stacklevel=2,
+        )
+    found = _each_once(found)
+    names = found.class_names
+    fresh = calibrate(
+        found.scores, names, false_alarm_rate, options.rule(form.score_rule), source,
+        bound=bound, extrapolate=extrapolate,
+        parts=None if pattern is None else [_part_of(r, pattern) for r in found.records],
+        digests=_digests(found),
+    )  # fmt: skip
     if set(model.classes) - set(names):
         del fresh[ALL_CLASSES]
     model.thresholds = model.thresholds.updated(fresh)
+    kept = seen.calibration if set(model.thresholds) - set(fresh) else found.hashes[:0]
+    model.seen = SeenParts(seen.training, np.union1d(kept, found.hashes))
     return fresh
+
+
+def _held_out(dataset: Dataset) -> tuple[Source, list[Record]]:
+    validation = [record for record in dataset.validation if not record.anomalous]
+    if validation:
+        return "held-out parts", validation
+    return "test parts", [record for record in dataset.test if not record.anomalous]
+
+
+def _each_once(found: GoodParts) -> GoodParts:
+    """Without second copies of a picture: they are no second parts."""
+    _, first = np.unique(found.hashes, return_index=True)
+    which = np.zeros(len(found.hashes), bool)
+    which[first] = True
+    copies = int((~which).sum())
+    if copies:
+        warnings.warn(
+            f"{copies} pictures are copies of others and count once", InputWarning, stacklevel=3
+        )
+    return found.kept(which)
+
+
+def _digests(found: GoodParts) -> dict[str, str]:
+    """Class name, and "*" → a hash of the pictures."""
+    owners = np.array(found.class_names, dtype=object)
+    groups = {name: found.hashes[owners == name] for name in set(owners)}
+    groups[ALL_CLASSES] = found.hashes
+    return {
+        name: blake2b(np.sort(hashes).tobytes(), digest_size=16).hexdigest()
+        for name, hashes in groups.items()
+    }
+
+
+def _pattern(part: str | None) -> re.Pattern[str] | None:
+    if part is None:
+        return None
+    try:
+        pattern = re.compile(part)
+    except re.error as error:
+        raise InputError(f"--part {part!r} is no regular expression: {error}") from None
+    if not pattern.groups:
+        raise InputError(f"--part {part!r} has no group: put the part's name in brackets, (…)")
+    return pattern
+
+
+def _part_of(record: Record, pattern: re.Pattern[str]) -> str:
+    found = pattern.search(record.image.stem)
+    if found is None or found[1] is None:
+        raise InputError(f"{record.image}: --part {pattern.pattern!r} is not in its name")
+    return found[1]
 
 
 def _known(classes: Sequence[str], records: list[Record], dataset: Dataset) -> list[Record]:
     """The records under the model's names of their classes."""
     if not records:
         raise InputError(
-            f"{dataset.root}: no good parts among the test images to calibrate on: put some that "
-            "the model was not trained on into test/good"
+            f"{dataset.root}: no good parts to calibrate on: put some that the model was not "
+            "trained on into validation/good"
         )
     names = sorted({r.class_name for r in records})
     strange = [name for name in names if name not in classes]

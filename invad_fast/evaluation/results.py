@@ -57,6 +57,8 @@ class ClassResult:
         provisional: whether the threshold is only for a first look: set on parts that the model
             was trained on, or on the test parts themselves.
         parts: on how many good parts it was set; None where that is not known.
+        set_here: how many of these very parts set the threshold: then its false alarms are not
+            those of unknown parts.
         drawn: pictures of misses, false alarms and found defects.
     """
 
@@ -68,6 +70,7 @@ class ClassResult:
     origin: str
     provisional: bool = False
     parts: int | None = None
+    set_here: int = 0
     drawn: list[Picture] = field(default_factory=list)
 
     @property

@@ -22,7 +22,8 @@ class InferenceForm(FeaturePredictor):
     def __init__(self, source: FeaturePredictor, form: str, precision: str) -> None:
         super().__init__()
         self.config, self.classes = source.config, source.classes
-        self.prototypes, self._digest = source.prototypes, source.digest
+        self.prototypes, self.seen = source.prototypes, source.seen
+        self._digest = source.digest
         self._rule = source.score_rule.but(form=form, precision=precision)
         held = source.thresholds
         self._thresholds = Thresholds(held, held.rule, held.origins)

@@ -183,8 +183,8 @@ class RunFolder:
     def write_images(self, images: ImageList) -> None:
         write_whole(self._images, images.to_json())
 
-    def finished_model(self, model: Trainable) -> tuple[Any, Any, Any] | None:
-        """(classes, prototypes, thresholds) of the model file where it holds ``model``'s weights.
+    def finished_model(self, model: Trainable) -> tuple[Any, Any, Any, Any] | None:
+        """(classes, prototypes, thresholds, seen parts) of the model file of ``model``'s weights.
 
         None where there is no such file, or one of other weights: it is to be made (again).
         """
@@ -194,7 +194,7 @@ class RunFolder:
             return None
         if kept.digest != model.digest:
             return None
-        return kept.classes, kept.prototypes, kept.thresholds
+        return kept.classes, kept.prototypes, kept.thresholds, kept.seen
 
     def write_history(self, history: list[dict]) -> None:
         text = io.StringIO()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.files import make_folder
 from invad_fast.prediction import Thresholds, check_class_names
 from invad_fast.progress import TrainingProgress
+from invad_fast.seen_parts import SeenParts
 from invad_fast.training.batch_check import check_batch
 from invad_fast.training.data_parallel import training_forward
 from invad_fast.training.features import Features, open_features
@@ -180,7 +182,7 @@ def _train(
     model.eval().to("cpu")
     kept = folder and world.on_main(lambda: folder.finished_model(model))
     if kept:
-        model.classes, model.prototypes, model.thresholds = kept
+        model.classes, model.prototypes, model.thresholds, model.seen = kept
         return result
     model.classes = classes
     _make_ready(model, records, options, world, device, resized, show_progress)
@@ -212,11 +214,12 @@ def _make_ready(
         cache_gib=options.cache_gib, levels=options.levels,
     )  # fmt: skip
     form = inference_form(model, scoring, str(device))
-    scores, descriptors, names = good_parts(form, records, scoring, world, show_progress)
-    model.prototypes = class_prototypes(descriptors, names)
+    found = good_parts(form, records, scoring, world, show_progress)
+    model.prototypes = class_prototypes(found.descriptors, found.class_names)
+    model.seen = SeenParts(training=np.unique(found.hashes))
     model.thresholds = calibrate(
-        scores,
-        names,
+        found.scores,
+        found.class_names,
         options.false_alarm_rate,
         scoring.rule(form.score_rule),
         source="training parts",
