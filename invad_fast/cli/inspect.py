@@ -42,6 +42,12 @@ def inspect(
     faults: Annotated[float, typer.Option(help="Simulated: share of camera faults.")] = 0.0,
     burst: Annotated[int, typer.Option(help="Simulated: parts that come at once.")] = 1,
     seed: Annotated[int, typer.Option(help="Simulated: of all that is drawn.")] = 0,
+    copy_to: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of a PostgreSQL database that gets a copy.", envvar="INVAD_FAST_COPY_TO"
+        ),
+    ] = None,
     in_process: Annotated[
         bool,
         typer.Option("--in-process", help="The engine in this process: one that hangs stays."),
@@ -63,7 +69,7 @@ def inspect(
     if source != SIMULATED and not Path(source).exists():
         raise InputError(f"no source {source}: give an image file, a folder, a video, or simulated")
     _tell_provisional(loaded)
-    with Inspector(loaded, ledger, in_process=in_process) as inspector:
+    with Inspector(loaded, ledger, in_process=in_process, copy_to=copy_to) as inspector:
         pictures = _source(source, watch, step, loaded, line, inspector)
         _run(inspector, pictures, parts, None if headless else f"{loaded.name} · {source}")
         inspector.close()

@@ -18,12 +18,13 @@ from invad_fast.checked import unknown_name
 from invad_fast.errors import InputError, first_line
 from invad_fast.inspection.accounts import Accounts
 from invad_fast.inspection.delivery import Delivery
-from invad_fast.inspection.engine import IN_FLIGHT, MODEL
-from invad_fast.inspection.ledger import Decision, Ledger, ViewRow
+from invad_fast.inspection.engine import MODEL
+from invad_fast.inspection.ledger import Decision, Ledger, Outbox, ViewRow
 from invad_fast.inspection.line import Line
 from invad_fast.inspection.loop import Loop
 from invad_fast.inspection.open_part import OpenPart, missing
 from invad_fast.inspection.part import Reason, Result, Ticket, View, check_views, verdict_of
+from invad_fast.inspection.pictures import Original, PictureStore
 from invad_fast.inspection.preprocess import (
     FrameError,
     check_pixel_format,
@@ -52,6 +53,7 @@ class Inspector:
         in_process: run the engine in a thread of this process, for research: one that hangs
             cannot be stopped, and one that crashes takes the process with it.
         on_result: called with each result, in a thread of its own.
+        copy_to: URL of a PostgreSQL database that gets a copy of the ledger, in its own time.
         engine: "module:function" that makes a Predictor of a recipe; the recipe's model file by
             itself.
 
@@ -67,6 +69,7 @@ class Inspector:
         *,
         in_process: bool = False,
         on_result: Callable[[Result], None] | None = None,
+        copy_to: str | None = None,
         engine: str = MODEL,
     ) -> None:
         if isinstance(recipe, (str, Path)):
@@ -83,7 +86,9 @@ class Inspector:
         self._current = ""
         self._golden = 0
         self._running = False
-        self._on_result = on_result
+        self._on_result, self._copy_to = on_result, copy_to
+        self._stores: dict[str, PictureStore] = {}
+        self._outbox: Outbox | None = None
         self._loop = Loop(self._finish, self._fail)
 
     # ---- starting and stopping
@@ -95,6 +100,8 @@ class Inspector:
         self._loop.start()
         self._running = True
         try:
+            if self._copy_to is not None:
+                self._outbox = Outbox(self._ledger, self._copy_to)
             lines = [self._begin(recipe) for recipe in self._recipes]
             for line in lines:
                 self._take_up(line)
@@ -126,6 +133,10 @@ class Inspector:
                 self._loop.stop(abandon=not finish)
                 self._running = False
                 self._delivery.close()
+                for store in self._stores.values():
+                    store.close()
+                if self._outbox is not None:
+                    self._outbox.close()
                 self._ledger.close()
 
     def _begin(self, recipe: Recipe) -> Line:
@@ -143,6 +154,12 @@ class Inspector:
             raise
         recipe = line.recipe
         self._ledger.note_recipe(recipe.name, recipe.digest, recipe.content)
+        if recipe.pictures is not None:
+            folder = recipe.path_of(recipe.pictures.folder)
+            line.store = self._stores.get(str(folder)) or PictureStore(
+                recipe.pictures, folder, self._ledger
+            )
+            self._stores[str(folder)] = line.store
         self._loop.put_to_work(line)
 
     def _wait_until_ready(self, line: Line) -> None:
@@ -272,7 +289,7 @@ class Inspector:
         """The results from now on, as they are decided; ends when the inspector closes."""
         return self._delivery.results()
 
-    def wait_for_room(self, most: int = IN_FLIGHT, timeout: float | None = None) -> bool:
+    def wait_for_room(self, most: int, timeout: float | None = None) -> bool:
         """Waits until fewer than ``most`` parts have no verdict: for sources that can wait."""
         loop = self._loop
         with loop.changed:
@@ -301,8 +318,17 @@ class Inspector:
                 for line in self._loop.lines.values()
                 if line.fault or not line.ready
             ]
-        missing = self._ledger.unrecorded
-        return found + ([f"ledger: {missing} parts are not recorded yet"] if missing else [])
+        lost = self._ledger.unrecorded
+        if lost:
+            found.append(f"ledger: {lost} parts are not recorded yet: {self._ledger.fault}")
+        for folder, store in self._stores.items():
+            if store.let_go:
+                why = f", the last: {store.fault}" if store.fault else ""
+                found.append(f"{folder}: pictures of {store.let_go} parts were not kept{why}")
+        if self._outbox is not None and self._outbox.fault:
+            fault = self._outbox.fault
+            found.append(f"copy: {self._outbox.backlog} parts wait to be sent: {fault}")
+        return found
 
     # ---- parts and frames
 
@@ -382,6 +408,8 @@ class Inspector:
                 image, pixel_format, slots.input_size,
                 levels=recipe.score.levels, out=slots.inputs[frame.slot],
             )  # fmt: skip
+            if line.store is not None:
+                frame.part.originals[frame.view] = Original(np.array(image), pixel_format)
         except FrameError as error:
             fault = missing(frame.view, error.reason, str(error))
         except Exception as error:  # no memory, say: the slot must not be lost with it
@@ -415,6 +443,8 @@ class Inspector:
         part.ticket.settle(result)
         if not part.golden:
             self._delivery.give(result)
+            if part.line.store is not None:
+                part.line.store.offer(result, part.originals)
         if stopping:
             loop.wake()
 

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from invad_fast.inspection.engine import IN_FLIGHT, Answer, Job, Order, Ready
+from invad_fast.inspection.pictures import PictureStore
 from invad_fast.inspection.process_engine import ProcessEngine
 from invad_fast.inspection.queue import Frame, FrameQueue
 from invad_fast.inspection.recipe import Recipe
@@ -26,6 +27,7 @@ class Line:
         gone: it is there no more, until it is started again.
         fault: what failed last; empty where all is well.
         parts: open parts of this recipe.
+        store: of the pictures that are kept; None for none.
         retired: it gets no more parts, and ends with the last.
     """
 
@@ -40,6 +42,7 @@ class Line:
         self.ready = self.gone = self.retired = False
         self.fault = ""
         self.parts = 0
+        self.store: PictureStore | None = None
         self._in_flight: dict[int, Frame] = {}
         self._next_job = 0
         self._restart_at = 0.0

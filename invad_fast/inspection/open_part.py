@@ -10,6 +10,7 @@ import numpy as np
 
 from invad_fast.inspection.engine import Answer
 from invad_fast.inspection.part import Reason, Ticket, View
+from invad_fast.inspection.pictures import Original
 from invad_fast.inspection.queue import Frame
 from invad_fast.prediction import Verdict, judge
 
@@ -26,6 +27,7 @@ class OpenPart:
         started, deadline: seconds of a clock that is never set.
         views: what became of each; None where that is open.
         taken: the views whose frame has come.
+        originals: of these, where pictures are kept.
         decided: nothing changes its views any more.
         golden: it is none of the line's parts, and stands in no account.
     """
@@ -38,6 +40,7 @@ class OpenPart:
     encoder: int | None
     views: list[View | None]
     taken: set[int] = field(default_factory=set)
+    originals: dict[int, Original] = field(default_factory=dict)
     decided: bool = False
     golden: bool = False
 

@@ -20,7 +20,6 @@ class Frame:
         size: (height, width) as the camera gave it.
         handed_in, sent: when, by a clock that is never set, in seconds.
         preprocess_ms: what it took from the camera's pixels to the model's.
-        original: its pixels as they came, where pictures are kept.
     """
 
     part: Any
@@ -30,7 +29,6 @@ class Frame:
     handed_in: float = 0.0
     sent: float = 0.0
     preprocess_ms: float = 0.0
-    original: Any = None
 
 
 @dataclass

@@ -27,8 +27,6 @@ def run_source(
     """
     count = 0
     for picture in source:
-        if source.waits:
-            inspector.wait_for_room()
         ticket = inspector.trigger(picture.part_id)
         if on_result is not None:
             _tell(ticket, picture, on_result)
@@ -39,6 +37,8 @@ def run_source(
         count += 1
         if count == parts:
             break
+        if source.at_once is not None:
+            inspector.wait_for_room(source.at_once)
     return count
 
 

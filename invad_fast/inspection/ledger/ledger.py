@@ -12,6 +12,7 @@ import getpass
 import os
 import sqlite3
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -235,6 +236,43 @@ class Ledger:
                     f"{name!r} does not run without"
                 )
         return added
+
+    def transact(self, change: Callable[[sqlite3.Connection], object]) -> bool:
+        """Runs ``change`` in a transaction of its own; whether it is committed."""
+        with self._lock:
+            return self._write(lambda: change(self._connection))
+
+    def keep_picture(self, part: int, view: int, why: str, file: str, count: int) -> int | None:
+        """Notes a picture's file of ``count`` bytes; its row, None where it cannot be written."""
+        row = 0
+
+        def write(connection: sqlite3.Connection) -> None:
+            nonlocal row
+            connection.execute("DELETE FROM pictures WHERE file = ?", (file,))
+            added = connection.execute(
+                "INSERT INTO pictures (part, view, why, file, bytes, kept_at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (part, view, why, file, count, _now()),
+            )
+            row = added.lastrowid or 0
+
+        return row if self.transact(write) else None
+
+    def remove_pictures(self, rows: Sequence[int]) -> None:
+        """Notes that the files of these rows are there no more; the rows stay."""
+        values = [(_now(), row) for row in rows]
+        self.transact(
+            lambda connection: connection.executemany(
+                "UPDATE pictures SET removed_at = ? WHERE id = ?", values
+            )
+        )
+
+    def kept_pictures(self) -> list[tuple[int, str, int]]:
+        """(row, file, bytes) of the pictures that are there, the oldest first."""
+        with self._lock:
+            return self._connection.execute(
+                "SELECT id, file, bytes FROM pictures WHERE removed_at IS NULL ORDER BY id"
+            ).fetchall()
 
     # ---- with the lock held
 

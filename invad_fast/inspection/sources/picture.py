@@ -36,10 +36,11 @@ class Source(Protocol):
     """Yields pictures until it ends or is stopped.
 
     Attributes:
-        waits: whether it can be held up until there is room, as files can and a line cannot.
+        at_once: so many of its parts may be without a verdict: it can be held up until there is
+            room, as files can. None for one that cannot, as a line.
     """
 
-    waits: bool
+    at_once: int | None
 
     def __iter__(self) -> Iterator[Picture]:
         """The pictures."""

@@ -66,7 +66,8 @@ class SimulatedLine:
                     "a simulated line makes " + unknown_name("product", name, PRODUCTS)
                 )
         self.options, self.size = options, size
-        self.waits = options.rate is None
+        # Painting takes a core: it does not run beside the engine whose times are measured.
+        self.at_once = 1 if options.rate is None else None
         self._index = {name: number for number, name in enumerate(PRODUCTS)}
         self._kinds = {name: [kind.__name__ for kind in DEFECTS[name]] for name in names}
         self._stopped = threading.Event()
@@ -78,7 +79,7 @@ class SimulatedLine:
     def __iter__(self) -> Iterator[Picture]:
         rng = np.random.default_rng((self.options.seed, _DRAWN))
         fresh = self._painted()
-        painted = [] if self.waits else [next(fresh) for _ in range(_IN_MEMORY)]
+        painted = [] if self.at_once else [next(fresh) for _ in range(_IN_MEMORY)]
         due, number = time.monotonic(), 0
         while not self._stopped.is_set():
             for _ in range(self.options.burst):
