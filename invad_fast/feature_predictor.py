@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from invad_fast.anomaly_map import map_and_score
 from invad_fast.checked import unknown_name
 from invad_fast.class_prototypes import ClassPrototypes
+from invad_fast.data.region_of_interest import inside_of, largest_part
 from invad_fast.data.size import Size
 from invad_fast.data.tensors import MEAN, STD
 from invad_fast.encoder import Encoder
 from invad_fast.errors import InputError
 from invad_fast.metrics import image_scores
+from invad_fast.metrics.region_scores import region_scores
 from invad_fast.prediction import AUTO, Array, Prediction, ScoreRule, Thresholds
 from invad_fast.seen_parts import SeenParts
 
@@ -116,9 +118,9 @@ class FeaturePredictor(nn.Module, ABC):
             maps, score, descriptor = self._run(given, rule.mode, rule.sigma)
             # What holds no numbers has no score: a maximum may step over it.
             broken = ~maps.isfinite().flatten(1).all(1)
-            if rule.pooling is not None:
+            if rule.pooling is not None or not rule.takes_maximum:
                 kept = maps.masked_fill(broken[:, None, None], 0)
-                score = torch.as_tensor(image_scores(kept, rule.pooling), device=maps.device)
+                score = torch.as_tensor(self._scored(kept, rule), device=maps.device)
             score = score.masked_fill(broken, math.nan)
         names, why = self._names(class_name, descriptor)
         why = self.thresholds.why_none(rule) or why
@@ -128,6 +130,21 @@ class FeaturePredictor(nn.Module, ABC):
             found = tuple(t.cpu().numpy() for t in found)  # type: ignore[assignment]
         why = why or "no threshold for this class"
         return Prediction(found[0], found[1], names, limits, found[2], why)
+
+    def _scored(self, maps: Tensor, rule: ScoreRule) -> np.ndarray:
+        """N scores of finite maps by a rule that takes no plain maximum."""
+        if rule.pooling is not None:
+            return image_scores(maps, rule.pooling)
+        inside = None if rule.region is None else inside_of(rule.region, self.input_size)
+        room = math.prod(self.input_size)
+        if rule.region is not None:
+            room = largest_part(rule.region, self.input_size)
+        if rule.least_area > room:
+            raise InputError(
+                f"the largest part of the region of interest has {room} pixels of the map: a "
+                f"least area of {rule.least_area} does not fit into it"
+            )
+        return region_scores(maps.cpu().numpy(), rule.least_area, inside)
 
     def _run(self, images: Tensor, mode: str, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised images N×3×H×W → (maps N×H×W, scores N, descriptors N×D), float32."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from invad_fast.checked import checked
 from invad_fast.data.levels import LevelsOption
+from invad_fast.data.region_of_interest import RegionOption
 from invad_fast.errors import InputError
 
 Array = Any
@@ -79,6 +80,10 @@ class ScoreRule:
         sigma: standard deviation of the map's Gaussian in pixels; 0 for none.
         pooling: None scores an image by its map's maximum, k by the maximum of k×k means.
         resize: how an image comes to the model's size.
+        least_area: pixels of the map: the score is the highest level at which a region (of 8
+            neighbours) is at least so large; 1 makes it the maximum.
+        region: of interest, polygons of (x, y) as shares of width and height; None for
+            everywhere. What lies outside does not count.
         levels: (low, high) that images of more than 8 bits are scaled from; None for all.
         form: which form of the network runs: "plain" (as trained), or "folded"; None for any.
         precision: of the arithmetic, "fp32", "bf16" or "fp16"; None for any.
@@ -89,8 +94,21 @@ class ScoreRule:
     pooling: Annotated[int, Field(ge=1, le=65536)] | None = None
     resize: Literal["bilinear, antialiased"] = "bilinear, antialiased"
     levels: LevelsOption = None
+    least_area: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
+    region: RegionOption = None
     form: str | None = "plain"
     precision: str | None = "fp32"
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ScoreRule:
+        if self.pooling is not None and not self.takes_maximum:
+            raise InputError("pooling and a least area or region of interest cannot go together")
+        return self
+
+    @property
+    def takes_maximum(self) -> bool:
+        """Whether the whole map's highest pixel is the score, but for pooling."""
+        return self.least_area == 1 and self.region is None
 
     def but(self, **changes: Any) -> ScoreRule:
         """This rule with fields replaced; those that are None stay."""

@@ -13,6 +13,7 @@
 #include "exact_scores.h"
 #include "keys.h"
 #include "pooling.h"
+#include "region_scores.h"
 #include "streaming/cell_scores.h"
 
 namespace py = pybind11;
@@ -307,5 +308,22 @@ PYBIND11_MODULE(_scores, module) {
         return to_array(maxima.data(), maxima.size());
       },
       "maps"_a.noconvert(), "window"_a, "threads"_a);
+  module.def(
+      "region_scores",
+      [](const Maps& maps, int64_t least, const std::optional<Masks>& inside) {
+        const Pixels pixels = pixels_of(maps, std::nullopt);
+        const int64_t size = pixels.height * pixels.width;
+        if (least < 1 || least > size) throw std::invalid_argument("least must fit the maps");
+        if (inside && (inside->ndim() != 2 || inside->shape(0) != pixels.height ||
+                       inside->shape(1) != pixels.width))
+          throw std::invalid_argument("inside must be H x W");
+        std::vector<float> scores;
+        {
+          py::gil_scoped_release release;
+          scores = region_scores(pixels, least, inside ? inside->data() : nullptr);
+        }
+        return to_array(scores.data(), scores.size());
+      },
+      "maps"_a.noconvert(), "least"_a, "inside"_a.noconvert().none(true));
   module.def("label_regions", &label, "masks"_a.noconvert());
 }

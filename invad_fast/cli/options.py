@@ -52,6 +52,13 @@ Sigma = Annotated[
 Pooling = Annotated[
     int | None, typer.Option(help="Image score of the map averaged over this window.")
 ]
+LeastArea = Annotated[
+    int | None, typer.Option(help="Pixels of the map that a defect has at least; default: one.")
+]
+Region = Annotated[
+    str | None,
+    typer.Option(help="Where defects count: corners as shares, '0.1,0.1 0.9,0.1 0.9,0.9; ...'."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress display.")]
 
 

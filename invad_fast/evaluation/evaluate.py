@@ -28,6 +28,7 @@ from invad_fast.evaluation.output_folder import (
 from invad_fast.evaluation.results import VERDICTS, ClassResult, Evaluation
 from invad_fast.files import write_whole
 from invad_fast.metrics import FIGURES, AnomalyMetrics, mean_figures
+from invad_fast.metrics.image_scores import image_figures
 from invad_fast.metrics.ranking import f1_threshold, rank
 from invad_fast.names import csv_writer, mean_label
 from invad_fast.prediction import ScoreRule, Thresholds
@@ -157,7 +158,11 @@ def _score(
     kept = [records[i] for i, _ in scored]
     scores = np.array([score for _, score in scored])
     labels = np.array([r.anomalous for r in kept])
-    result = ClassResult(metrics.compute(), scores, labels, kept, None, "none")
+    figures = metrics.compute()
+    if not maps.rule.takes_maximum:  # images rank by what decides them
+        ranked = image_figures(scores, labels)
+        figures |= {figure: bounds.value for figure, bounds in ranked.items()}
+    result = ClassResult(figures, scores, labels, kept, None, "none")
     _set_threshold(result, maps.predictor.thresholds, name, maps.rule)
     _mark_calibrated(result, maps.predictor, maps.options.workers)
     return result

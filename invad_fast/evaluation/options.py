@@ -9,6 +9,7 @@ from pydantic import Field
 
 from invad_fast.checked import Gib, checked
 from invad_fast.data.levels import LevelsOption
+from invad_fast.data.region_of_interest import RegionOption
 from invad_fast.prediction import MOST_SIGMA, MapMode, ScoreRule
 
 
@@ -19,8 +20,8 @@ class ScoringOptions:
     Attributes:
         precision: of the arithmetic; None for the one that the model's thresholds were set in,
             fp32 without any.
-        mode, sigma, pooling, levels: of the score rule; None for the model's own. Under another
-            rule than the thresholds' there is no threshold.
+        mode, sigma, pooling, levels, least_area, region: of the score rule; None for the model's
+            own. Under another rule than the thresholds' there is no threshold.
         device: "auto", "cpu" or "cuda".
         batch_size: images at once.
         workers: threads that decode images; 0 decodes between the batches.
@@ -40,6 +41,8 @@ class ScoringOptions:
     cache: Path | None = None
     cache_gib: Gib = 20.0
     levels: LevelsOption = None
+    least_area: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    region: RegionOption = None
     skip_damaged: bool = False
 
     def rule(self, own: ScoreRule) -> ScoreRule:
@@ -48,5 +51,5 @@ class ScoringOptions:
 
     def changes(self) -> dict[str, Any]:
         """The fields of the score rule that were chosen here, but for the precision."""
-        names = ("mode", "sigma", "pooling", "levels")
+        names = ("mode", "sigma", "pooling", "levels", "least_area", "region")
         return {k: getattr(self, k) for k in names if getattr(self, k) is not None}

@@ -156,7 +156,8 @@ class _Work:
         limit = self.limits.of(name, recipe.score)
         regions: tuple[dict[str, Any], ...] = ()
         if limit is not None and exceeds(score, limit):
-            regions = tuple(regions_above(scores, limit, job.size))
+            scale = recipe.frames.mm_per_pixel
+            regions = tuple(regions_above(scores, limit, job.size, recipe.score, scale))
         return Answer(job.number, score, name, limit, regions)
 
 

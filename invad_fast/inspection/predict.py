@@ -18,6 +18,7 @@ from invad_fast.data import ImageLoader, ImageTensors, load_image
 from invad_fast.data.image_file import upright_size
 from invad_fast.data.layouts.listing import image_files
 from invad_fast.data.levels import Levels
+from invad_fast.data.size import Size
 from invad_fast.data.tensors import ImageBatch
 from invad_fast.errors import InputError
 from invad_fast.evaluation.maps import inference_form
@@ -31,6 +32,7 @@ from invad_fast.prediction import (
     AUTO,
     IS_ANOMALOUS,
     Predictor,
+    ScoreRule,
     Verdict,
     finite_threshold,
     judge,
@@ -154,8 +156,12 @@ class _Judge:
             yield from (rows[index] for index in sorted(rows))
 
     @property
+    def rule(self) -> ScoreRule:
+        return self.options.rule(self.predictor.score_rule)
+
+    @property
     def levels(self) -> Levels | None:
-        return self.options.rule(self.predictor.score_rule).levels
+        return self.rule.levels
 
     def _judged(self, files: Sequence[Path], batch: ImageBatch) -> dict[int, dict[str, Any]]:
         started = time.perf_counter()
@@ -183,12 +189,15 @@ class _Judge:
                 "score": scores[place],
                 "threshold": limit,
                 "provisional": not given and self._provisional(name, limit),
-                "regions": [] if limit is None else regions_above(maps[place], limit, size),
+                "regions": [] if limit is None else self._regions(maps[place], limit, size),
                 "latency_ms": spent,
             }
             if photo is not None:
                 rows[index] |= self._draw(photo, maps[place], rows[index])
         return rows
+
+    def _regions(self, scores: np.ndarray, limit: float, size: Size) -> list[dict[str, Any]]:
+        return regions_above(scores, limit, size, self.rule)
 
     def _provisional(self, class_name: str | None, limit: float | None) -> bool:
         held = self.predictor.thresholds

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
-from invad_fast.prediction import exceeds
+from invad_fast.data.region_of_interest import inside_of
+from invad_fast.prediction import ScoreRule, exceeds
 
 
-def regions_above(scores: np.ndarray, threshold: float, size: tuple[int, int]) -> list[dict]:
+def regions_above(
+    scores: np.ndarray,
+    threshold: float,
+    size: tuple[int, int],
+    rule: ScoreRule | None = None,
+    mm_per_pixel: float | None = None,
+) -> list[dict[str, Any]]:
     """The connected regions (8 neighbours) of the map above the threshold, the strongest first.
 
     Args:
         scores: H×W, the anomaly map.
         threshold: pixels above it belong to a region.
-        size: (height, width) of the photo, in whose pixels boxes and areas are given.
+        size: (height, width) of the photo, in whose pixels boxes, areas and polygons are given.
+        rule: by which the score was made: regions outside of its region of interest, or smaller
+            than its least area, are none.
+        mm_per_pixel: scale of the photo, for the values in millimetres.
 
     Returns:
-        For each region ``box`` [x, y, width, height], ``area`` (square pixels) and ``peak`` (its
-        highest score).
+        For each region ``box`` [x, y, width, height], ``area`` (square pixels), ``peak`` (its
+        highest score), ``polygon`` (its outline, [x, y] each), ``longest_side`` (of the smallest
+        box around it at any angle, in pixels); with a scale also ``area_mm2`` and
+        ``longest_side_mm``.
     """
     above = exceeds(scores, threshold)
+    if rule is not None and rule.region is not None:
+        above = above & inside_of(rule.region, scores.shape)
     if not above.any():
         return []
     from scipy import ndimage  # a fifth of a second at start-up that a good part need not wait for
@@ -27,12 +44,76 @@ def regions_above(scores: np.ndarray, threshold: float, size: tuple[int, int]) -
     labels, count = ndimage.label(above, np.ones((3, 3), int))
     down, across = size[0] / scores.shape[0], size[1] / scores.shape[1]
     numbers = np.arange(1, count + 1)
-    areas = ndimage.sum_labels(np.ones_like(scores), labels, numbers) * down * across
+    pixels = ndimage.sum_labels(np.ones_like(scores), labels, numbers)
     peaks = ndimage.maximum(scores, labels, numbers)
+    least = 1 if rule is None else rule.least_area
     found = []
-    for (rows, columns), area, peak in zip(ndimage.find_objects(labels), areas, peaks):
+    for number, place in enumerate(ndimage.find_objects(labels), 1):
+        if pixels[number - 1] < least:
+            continue
+        rows, columns = place
         top, left = rows.start * down, columns.start * across
         width, height = columns.stop * across - left, rows.stop * down - top
-        box = [round(float(v), 2) for v in (left, top, width, height)]
-        found.append({"box": box, "area": round(float(area), 2), "peak": float(peak)})
-    return sorted(found, key=lambda region: -region["peak"])
+        area = float(pixels[number - 1]) * down * across
+        corners = _outline(labels[place] == number) * (across, down) + (left, top)
+        longest = _longest_side(corners)
+        region: dict[str, Any] = {
+            "box": [round(float(v), 2) for v in (left, top, width, height)],
+            "area": round(area, 2),
+            "peak": float(peaks[number - 1]),
+            "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in corners],
+            "longest_side": round(longest, 2),
+        }
+        if mm_per_pixel is not None:
+            region["area_mm2"] = round(area * mm_per_pixel**2, 4)
+            region["longest_side_mm"] = round(longest * mm_per_pixel, 4)
+        found.append(region)
+    return sorted(found, key=lambda region: region["peak"], reverse=True)
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """H×W bool, one region → the corners of its outer outline, N×2 (x, y), along pixels' edges.
+
+    Clockwise, the region on the right. Where two pixels touch at a corner the outline goes left,
+    to the other one: neighbours of 8 are one region.
+    """
+    inside = np.pad(mask, 1)
+    ahead: dict[tuple[int, int], set[tuple[int, int]]] = {}  # corner → directions that leave it
+    own = inside[1:-1, 1:-1]
+    sides = {
+        (1, 0): (own & ~inside[:-2, 1:-1], 0, 0),  # direction → (whose edge runs so, from where)
+        (0, 1): (own & ~inside[1:-1, 2:], 1, 0),
+        (-1, 0): (own & ~inside[2:, 1:-1], 1, 1),
+        (0, -1): (own & ~inside[1:-1, :-2], 0, 1),
+    }
+    for direction, (edges, right, down) in sides.items():
+        for row, column in np.argwhere(edges).tolist():
+            ahead.setdefault((column + right, row + down), set()).add(direction)
+    place = start = (int(mask[0].argmax()), 0)
+    heading = (1, 0)
+    corners = [start]
+    while True:
+        place = (place[0] + heading[0], place[1] + heading[1])
+        if place == start:
+            return np.array(corners, float)
+        left = (heading[1], -heading[0])
+        turns = ahead[place]
+        new = left if left in turns else heading if heading in turns else (-left[0], -left[1])
+        if new != heading:
+            corners.append(place)
+        heading = new
+
+
+def _longest_side(corners: np.ndarray) -> float:
+    """Of the smallest rectangle around the points, whatever its angle (rotating calipers)."""
+    from scipy.spatial import ConvexHull
+
+    hull = corners[ConvexHull(corners).vertices]
+    best, side = math.inf, 0.0
+    for one, two in zip(hull, np.roll(hull, -1, 0)):
+        along = (two - one) / np.hypot(*(two - one))
+        across = np.array([-along[1], along[0]])
+        spans = np.ptp(hull @ along), np.ptp(hull @ across)
+        if spans[0] * spans[1] < best:
+            best, side = spans[0] * spans[1], max(spans)
+    return float(side)

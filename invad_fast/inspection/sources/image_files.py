@@ -33,7 +33,7 @@ class ImageFiles:
         levels: of images of more than 8 bits, see :class:`invad_fast.prediction.ScoreRule`.
     """
 
-    at_once = 2
+    at_once: int | None = 2
 
     def __init__(self, files: Iterable[Path], levels: Levels | None = None) -> None:
         self._files, self._levels, self._stopped = files, levels, False

@@ -20,7 +20,7 @@ class VideoFile:
         InputError: where PyAV is not installed, or the file holds no video.
     """
 
-    at_once = 2
+    at_once: int | None = 2
 
     def __init__(self, file: Path, step: int = 1) -> None:
         check_file(file, "no video {}")

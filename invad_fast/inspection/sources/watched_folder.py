@@ -36,7 +36,7 @@ class WatchedFolder:
         InputError: where there is no such folder, or watchfiles is not installed.
     """
 
-    at_once = 2
+    at_once: int | None = 2
 
     def __init__(self, folder: Path, levels: Levels | None = None, existing: bool = True) -> None:
         if not folder.is_dir():
