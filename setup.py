@@ -150,8 +150,11 @@ def scores_module(work: Path) -> str:
 
 
 def score_sources() -> list:
-    """The metrics' core, which knows neither Python nor torch."""
-    sources = sorted((ROOT / "csrc/scores").rglob("*.cpp"))
+    """The core of metrics and frames, which knows neither Python nor torch."""
+    sources = [
+        *sorted((ROOT / "csrc/scores").rglob("*.cpp")),
+        *(ROOT / "csrc/frames").glob("*.cpp"),
+    ]
     return [source for source in sources if source.name != "python_module.cpp"]
 
 

@@ -13,9 +13,12 @@
 #include "histogram.h"
 #include "keys.h"
 #include "pooling.h"
+#include "region_scores.h"
 #include "streaming/cell_scores.h"
 
 using namespace invad::scores;
+
+void check_frames(std::mt19937& random);  // sanitized_frames.cpp
 
 namespace {
 
@@ -80,6 +83,16 @@ void check(std::mt19937& random) {
   for (size_t i = 0; i < pooled.size(); ++i)
     expect(pooled[i] <= maxima[i] + 1e-6 * std::abs(maxima[i]), "an average above the maximum");
 
+  std::vector<uint8_t> inside(sample.height * sample.width, 1);
+  for (auto& byte : inside) byte = random() % 8 != 0;
+  for (const int64_t least : {int64_t{1}, int64_t{2}, sample.height * sample.width}) {
+    const std::vector<float> everywhere = region_scores(sample.pixels(), least, nullptr);
+    const std::vector<float> within = region_scores(sample.pixels(), least, inside.data());
+    for (size_t i = 0; i < within.size(); ++i)
+      expect(within[i] <= everywhere[i] && everywhere[i] <= maxima[i],
+             "no score above the maximum");
+  }
+
   ExactScores held, sent;
   held.add(sample.pixels(), threads);
   for (int i = 0; i < 70; ++i) held.add({sample.scores.data(), nullptr, 0, 1, 1}, threads);
@@ -124,5 +137,6 @@ int main(int, char** arguments) {
   for (int i = 0; i < std::atoi(arguments[1]); ++i) check(random);
   std::vector<float> bad = {1, std::numeric_limits<float>::quiet_NaN()};
   expect(!BorrowedScores({bad.data(), nullptr, 1, 1, 2}, 1).summary().finite, "NaN is not finite");
+  check_frames(random);
   std::puts("all right");
 }

@@ -1,5 +1,6 @@
 """A camera's frame as the model takes it: the pixels that the same picture has as a file."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,20 @@ from PIL import Image
 from refusals import one_line
 
 from invad_fast.data.images import load_image
+from invad_fast.inspection import preprocess as module
 from invad_fast.inspection.part import Reason
 from invad_fast.inspection.pixel_formats import PIXEL_FORMATS
 from invad_fast.inspection.preprocess import FrameError, preprocess
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(params=["native", "numpy"], autouse=True)
+def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "numpy":
+        monkeypatch.setattr(module, "native_module", lambda: None)
+    elif module.native_module() is None:
+        pytest.skip("the compiled core is not installed")
 
 
 def as_frame(name: str, grey: np.ndarray) -> np.ndarray:
@@ -140,3 +150,41 @@ def test_no_format_is_guessed() -> None:
     frame = np.zeros((4, 4, 3), np.uint8)
     one_line("did you mean 'RGB8'", lambda: preprocess(frame, "RGB", (4, 4)))
     one_line("no pixel format None", lambda: preprocess(frame, None, (4, 4)))
+
+
+@pytest.mark.parametrize("name", PIXEL_FORMATS)
+@pytest.mark.parametrize("size", [(24, 36), (9, 50), (64, 7), (1, 1)])
+def test_both_ways_are_one(name: str, size: tuple[int, int], monkeypatch) -> None:
+    """The compiled core and NumPy with PIL give the same bytes, whatever lies in the frame."""
+    found = PIXEL_FORMATS[name]
+    if found.layout == "packed":
+        frame = RNG.integers(0, 256, (24, 36 * found.bits // 8), np.uint8)
+    else:
+        channels = {"colours": (len(found.order),), "yuv": (2,)}.get(found.layout, ())
+        frame = RNG.integers(0, 2**found.bits, (24, 36, *channels)).astype(found.dtype)
+    levels = None if found.bits == 8 else (20, 2 ** (found.bits - 1) + 11)
+    one = preprocess(frame, name, size, levels=levels)
+    strided = preprocess(np.repeat(frame, 2, 0)[::2], name, size, levels=levels)
+    monkeypatch.setattr(module, "native_module", lambda: None)
+    two = preprocess(frame, name, size, levels=levels)
+    off = 1 if found.layout == "yuv" else 0  # PIL's tables of chroma are rounded otherwise
+    assert abs(one.astype(int) - two).max() <= off and (one == strided).all()
+
+
+def test_many_threads_share_nothing() -> None:
+    frames = [RNG.integers(0, 256, (30 + n, 50, 3), np.uint8) for n in range(8)]
+    alone = [preprocess(frame, "BGR8", (16, 20 + n)) for n, frame in enumerate(frames)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            found = pool.map(lambda n: preprocess(frames[n], "BGR8", (16, 20 + n)), range(8))
+            assert all((a == b).all() for a, b in zip(alone, found))
+
+
+def test_out_must_fit() -> None:
+    frame = np.zeros((4, 4, 3), np.uint8)
+    for out in (
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((4, 8, 3), np.uint8)[:, ::2],
+    ):
+        one_line("out must be contiguous", lambda o=out: preprocess(frame, "RGB8", (4, 4), out=o))

@@ -1,14 +1,16 @@
-// invad_fast._scores: the metrics' core for NumPy arrays, which are read where they are.
+// invad_fast._scores: the core of metrics and frames for NumPy arrays, read where they are.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 
+#include "../frames/preprocess.h"
 #include "connected_regions.h"
 #include "exact_scores.h"
 #include "keys.h"
@@ -325,5 +327,31 @@ PYBIND11_MODULE(_scores, module) {
         return to_array(scores.data(), scores.size());
       },
       "maps"_a.noconvert(), "least"_a, "inside"_a.noconvert().none(true));
+  module.def(
+      "preprocess",
+      [](const py::array& frame, int layout, int bits, const std::array<int, 4>& order, int low,
+         int high, int64_t width, Array<uint8_t> rgb) {
+        const int64_t channel_step = frame.ndim() == 3 ? frame.strides(2) : 0;
+        const invad::frames::Frame given{static_cast<const uint8_t*>(frame.data()),
+                                         frame.shape(0),
+                                         width,
+                                         frame.strides(0),
+                                         frame.strides(1),
+                                         channel_step,
+                                         static_cast<invad::frames::Layout>(layout),
+                                         bits,
+                                         order[0],
+                                         order[1],
+                                         order[2],
+                                         {order[0], order[1], order[2], order[3]},
+                                         low,
+                                         high};
+        uint8_t* const to = rgb.mutable_data();
+        const int64_t rows = rgb.shape(0), columns = rgb.shape(1);
+        py::gil_scoped_release release;
+        invad::frames::preprocess(given, to, rows, columns);
+      },
+      "frame"_a, "layout"_a, "bits"_a, "order"_a, "low"_a, "high"_a, "width"_a,
+      "rgb"_a.noconvert());
   module.def("label_regions", &label, "masks"_a.noconvert());
 }

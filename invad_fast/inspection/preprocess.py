@@ -1,7 +1,7 @@
 """A camera's frame ─> the model's input: unpacked, scaled to 8 bits, RGB, resized.
 
 The pixels are those that the same picture has as a file (`invad_fast.data.load_image`): the same
-rounding, the same filter. Made in torch-free code, so that a line's process starts at once.
+rounding, the same filter. Compiled code without torch (csrc/frames), or NumPy and PIL.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from invad_fast.data.levels import Levels
 from invad_fast.errors import InputError
 from invad_fast.inspection.part import Reason
 from invad_fast.inspection.pixel_formats import PIXEL_FORMATS, PixelFormat
+from invad_fast.metrics.engines.native_scores import native_module
 
 _LARGEST = 2**30  # pixels of a frame
 
@@ -95,10 +96,45 @@ def preprocess(
     Raises:
         FrameError: where the frame is no array of this format.
     """
+    height, width = frame_size(frame, pixel_format)
+    if out is None:
+        out = np.empty((*size, 3), np.uint8)
+    elif out.shape != (*size, 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
+        raise InputError(f"out must be contiguous uint8 {size[0]}×{size[1]}×3")
+    native = native_module()
+    found = PIXEL_FORMATS[pixel_format]
+    if native is not None:
+        low, high = levels or (0, 2**found.bits - 1)
+        layout = _LAYOUTS.index((found.layout, found.order if found.layout == "packed" else ""))
+        native.preprocess(frame, layout, found.bits, _order(found), low, high, width, out)
+        return out
+    return _by_numpy(frame, found, size, levels, out)
+
+
+# As csrc/frames/preprocess.h counts them.
+_LAYOUTS = [("grey", ""), ("colours", ""), ("bayer", ""), ("yuv", ""), ("packed", "lsb"),
+            ("packed", "gige")]  # fmt: skip
+
+
+def _order(found: PixelFormat) -> tuple[int, ...]:
+    if found.layout == "colours":
+        return (*(found.order.index(colour) for colour in "RGB"), 0)
+    if found.layout == "bayer":
+        return tuple("RGB".index(colour) for colour in found.order)
+    return (1 if found.order == "UYVY" else 0, 0, 0, 0)
+
+
+def _by_numpy(
+    frame: np.ndarray,
+    found: PixelFormat,
+    size: tuple[int, int],
+    levels: Levels | None,
+    out: np.ndarray,
+) -> np.ndarray:
+    """The same without the compiled core."""
     from PIL import Image
 
-    frame_size(frame, pixel_format)
-    pixels = _eight_bits(frame, PIXEL_FORMATS[pixel_format], levels)
+    pixels = _eight_bits(frame, found, levels)
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     # The width first, as for files: PIL alone would begin with whichever is cheaper.
     for shape in ((size[1], picture.height), size[::-1]):
@@ -106,8 +142,6 @@ def preprocess(
     resized = np.asarray(picture)
     if resized.ndim == 2:
         resized = resized[..., None]
-    if out is None:
-        out = np.empty((*size, 3), np.uint8)
     out[:] = resized
     return out
 
