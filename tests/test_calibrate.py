@@ -208,3 +208,18 @@ def test_a_folder_of_good_pictures(parts: Path, model: Path, invad) -> None:
     done = invad(*words, "--class", "b", "--quiet")
     assert done.status == 0 and "b: threshold" in done.stdout, done.stderr
     assert "no class" in invad(*words, "--class", "c").stderr
+
+
+def test_a_set_of_held_out_parts_alone(parts: Path, model: Path, tmp_path: Path, invad) -> None:
+    for name in "ab":
+        shutil.copytree(parts / name / "test/good", tmp_path / "set" / name / "validation/good")
+    words = ("--model", model, "--false-alarm-rate", LOWEST, "--quiet")
+    done = invad("calibrate", tmp_path / "set", *words)
+    assert done.status == 0 and "b: threshold" in done.stdout, done.stderr
+    assert "4 held-out parts" in done.stdout and "note:" not in done.stderr
+    done = invad("calibrate", tmp_path / "set" / "a", *words)  # one class on its own
+    assert done.status == 0 and "a: threshold" in done.stdout, done.stderr
+    done = invad("evaluate", tmp_path / "set", "--model", model)
+    assert done.status == 2 and "no test images" in done.stderr
+    with pytest.raises(InputError, match="no normal training images for class 'a', 'b'"):
+        read_dataset(tmp_path / "set").train  # noqa: B018

@@ -99,7 +99,7 @@ def calibrate(
     else:
         from invad_fast.data import read_dataset
 
-        dataset = read_dataset(root, layout, outside)
+        dataset = read_dataset(root, layout, outside, calibrates=True)
         dataset = dataset.only(classes) if classes else dataset
     fresh = calibrate_model(
         loaded, dataset, false_alarm_rate, options, not quiet,

@@ -60,8 +60,8 @@ class Dataset:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, sorted."""
-        return tuple(sorted({record.class_name for record in self.records}))
+        """The names of the classes, sorted; of a set of held-out parts alone, those of these."""
+        return tuple(sorted({record.class_name for record in self.records or self.validation}))
 
     @cached_property
     def train(self) -> tuple[Record, ...]:

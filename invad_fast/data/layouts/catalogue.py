@@ -155,7 +155,12 @@ _KNOWN = (
 LAYOUTS = {layout.name: layout for layout in _KNOWN}
 
 
-def read_dataset(root: str | Path, layout: str | None = None, outside: bool = False) -> Dataset:
+def read_dataset(
+    root: str | Path,
+    layout: str | None = None,
+    outside: bool = False,
+    calibrates: bool = False,
+) -> Dataset:
     """Reads the data set at ``root``, whatever its layout; ``layout`` names one to insist on.
 
     ``root`` holds the classes, or is itself a single class. An index file (``meta.json``,
@@ -163,7 +168,8 @@ def read_dataset(root: str | Path, layout: str | None = None, outside: bool = Fa
     lists outside of ``root`` are refused unless ``outside`` is set. Only names are read, not
     images, but for files whose names leave open what they are.
 
-    What is found below ``root`` and not used is told in one warning: how many files, and why.
+    What is found below ``root`` and not used is told in one warning: how many files, and why; good
+    parts that are held out from training and test are used where it is for who ``calibrates``.
 
     Raises `InputError`, in one line, where nothing or more than one layout fits, no image is
     found, or listed files are missing.
@@ -173,11 +179,11 @@ def read_dataset(root: str | Path, layout: str | None = None, outside: bool = Fa
         raise InputError(f"no folder {root}: give the folder that holds the images")
     chosen = _named(root, layout) if layout is not None else _detect(root)
     found = chosen.read(root, outside)
-    note = unused_note(root, found, chosen.name, chosen.indexed)
+    note = unused_note(root, found, chosen.name, chosen.indexed, calibrates)
     if note is not None:
         warnings.warn(note, InputWarning, stacklevel=2)
     dataset = sorted_dataset(root, chosen.name, found.records)
-    if not dataset.records:
+    if not dataset.records and not dataset.validation:
         raise InputError(
             f"{root}: the {chosen.name} layout fits ({chosen.looks_like}), but it has no images"
         )

@@ -3,7 +3,7 @@
 ``<class>/train/good``, ``<class>/test/<defect>``, ``<class>/ground_truth/<defect>``; masks may be
 called in any usual way (see `mask_matching`). ``validation/good`` (MVTec LOCO) is read as a split
 of its own. A class that has ``test`` beside masks or ``test/good``, but no ``train``, can be
-scored, not trained on.
+scored, not trained on; one that has ``validation/good`` alone can be calibrated on.
 """
 
 from pathlib import Path
@@ -28,6 +28,8 @@ def is_class(folder: Path) -> bool:
         called = {f.name.lower() for f in good}
         return bool(called - {"ok"}) and not any((f / "rgb").is_dir() for f in good)
     kinds = [kind for f in inner if split_of(f.name) == "test" for kind in subfolders(f)]
+    if not kinds and not any(split_of(f.name) in ("train", "test") for f in inner):
+        return any(not (f / "rgb").is_dir() for f in good_folders(folder, "validation"))
     scorable = any(is_mask_folder(f.name) for f in inner) or any(is_good(k.name) for k in kinds)
     return scorable and bool(kinds) and not (kinds[0] / "rgb").is_dir()
 

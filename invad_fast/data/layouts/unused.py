@@ -15,11 +15,16 @@ from invad_fast.names import visible
 _ANNOTATIONS = frozenset({".json", ".xml", ".txt", ".csv", ".yaml", ".yml"})
 
 
-def unused_note(root: Path, found: Found, layout: str, indexed: bool) -> str | None:
+def unused_note(
+    root: Path, found: Found, layout: str, indexed: bool, calibrates: bool = False
+) -> str | None:
     """One line on all files below ``root`` that ``found`` does not use; None where there are none.
 
     Documents, hidden files and what a system leaves behind are no data and not counted, but a
     document that is called as an image beside it is: somebody drew defects into it.
+
+    Args:
+        calibrates: good parts that are held out will be used.
     """
     # As text: a set of a hundred thousand paths would take seconds.
     used = {str(file) for record in found.records for file in _files(record)}
@@ -41,7 +46,7 @@ def unused_note(root: Path, found: Found, layout: str, indexed: bool) -> str | N
         if record.split == "train" and record.anomalous:
             reason = "anomalous training images, which are never trained on"
             reasons[reason].append(str(record.image))
-        if record.split == "validation":
+        if record.split == "validation" and not (calibrates and not record.anomalous):
             reasons["validation images, held out from training and test"].append(str(record.image))
     parts = [_told(root, reason, files) for reason, files in reasons.items()]
     total = sum(map(len, reasons.values()))
