@@ -15,6 +15,7 @@ from invad_fast.data.production_line import (
     photograph_part,
 )
 from invad_fast.demo import demo_encoder_weights, run_demo
+from invad_fast.demo_line import print_line_report, run_line_demo
 
 KINDS = [(product, d.__name__) for product in PRODUCTS for d in DEFECTS[product]]
 
@@ -69,3 +70,18 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
     assert report.count("<figure>") > len(PRODUCTS)
     with pytest.raises(InputError, match="is not empty"):
         run_demo(tmp_path / "demo", show_progress=False)
+    check_the_line(tmp_path / "demo")
+
+
+def check_the_line(demo: Path) -> None:
+    """`demo --line` with that model, on a few parts."""
+    report = run_line_demo(demo, parts=40, calibration_parts=99, show_progress=False)
+    assert report.accounts_close and report.triggered == report.recorded == 40
+    assert not report.not_inspected
+    defective = sum(held.total() for held in report.defective.values())
+    assert report.good.total() + defective == 40 and 1 <= defective <= 18
+    assert report.expected_rate == 0.01 and report.rate_95 == pytest.approx(0.0298, abs=2e-4)
+    told: list[str] = []
+    print_line_report(report, told.append)
+    assert told[0].startswith("false alarms: ") and "1.00 % expected" in told[0]
+    assert told[-1].endswith("0 not inspected: the accounts close")

@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import line_recipe
 import pytest
+import stub_engine
 import typer
+import yaml
+
+from invad_fast.inspection import Inspector
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
@@ -108,10 +113,15 @@ def options() -> dict[str, set[str]]:
 
     program: Any = typer.main.get_command(app)
     verbs = {"": program, **program.commands}
-    return {
-        verb: {"--help"} | {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
-        for verb, command in verbs.items()
-    }
+
+    def own(command: Any) -> set[str]:
+        return {"--help"} | {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+
+    def inner(verb: str) -> list[Any]:
+        """Those of `ledger totals` and the like count as the ledger's."""
+        return list(getattr(verbs[verb], "commands", {}).values()) if verb else []
+
+    return {verb: own(command).union(*map(own, inner(verb))) for verb, command in verbs.items()}
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -145,9 +155,24 @@ def test_a_command_that_is_not_there_is_found_missing() -> None:
     ]  # fmt: skip
 
 
-def block(page: str, language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", text_of(ROOT / page), re.M | re.S)
-    return found
+def block(page: str, language: str, holding: str = "") -> str:
+    """The one block of code of that language in which ``holding`` stands."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", text_of(ROOT / page), re.M | re.S)
+    (one,) = (text for text in found if holding in text)
+    return one
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/line.md"])
+def test_the_lines_code_runs(page: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    """With an engine that needs no model."""
+    (tmp_path / "line.yaml").write_text(yaml.safe_dump(line_recipe.content()))
+    monkeypatch.chdir(tmp_path)
+    with_stub = functools.partial(Inspector, engine=line_recipe.MAKER)
+    monkeypatch.setattr("invad_fast.inspection.Inspector", with_stub)
+    picture = stub_engine.picture(10)
+    given = {"frame": picture, "left": picture, "right": picture}
+    exec(compile(block(page, "python", "inspector.inspect"), page, "exec"), given)
+    assert "Verdict.PASS" in capsys.readouterr().out
 
 
 def test_the_readmes_result_is_one() -> None:
@@ -174,7 +199,7 @@ def test_the_readmes_code_names_what_there_is() -> None:
               "evaluate_model": ScoringOptions}  # fmt: skip
     made: dict[str, Any] = {"print": print}
     checked = set()
-    for node in ast.walk(ast.parse(block("README.md", "python"))):
+    for node in ast.walk(ast.parse(block("README.md", "python", "InvAD"))):
         if isinstance(node, ast.ImportFrom):
             assert node.module is not None
             for name in node.names:

@@ -61,6 +61,7 @@ struct Scratch {
   int low = -1, high = -1;       // it was made for these
   std::vector<uint8_t> grey[3];  // rows above, of, and below the one that is unpacked
   std::vector<uint8_t> planes;   // channels x width: an unpacked row
+  std::vector<int32_t> sums;     // width: of a row of the result
   std::vector<uint8_t> narrow;   // channels x height x new width
   Weights columns, rows;
 };
@@ -240,16 +241,27 @@ INVAD_CLONES void resize_row(const uint8_t* in, const Weights::Span* spans, int6
   }
 }
 
+// A row's planes, one of grey or three, as RGB.
+INVAD_CLONES void interleave(const uint8_t* planes, int channels, int64_t width, uint8_t* rgb) {
+  const uint8_t* const green = planes + (channels > 1 ? width : 0);
+  const uint8_t* const blue = planes + (channels > 1 ? 2 * width : 0);
+  for (int64_t i = 0; i < width; ++i) {
+    rgb[3 * i] = planes[i];
+    rgb[3 * i + 1] = green[i];
+    rgb[3 * i + 2] = blue[i];
+  }
+}
+
 // rows: the first of the span's rows, one after another.
 INVAD_CLONES void resize_column(const uint8_t* rows, const Weights::Span& span, int64_t width,
-                                int32_t* sums, uint8_t* out, int64_t step) {
+                                int32_t* sums, uint8_t* out) {
   for (int64_t i = 0; i < width; ++i) sums[i] = 1 << (kPrecision - 1);
   for (int32_t k = 0; k < span.count; ++k) {
     const int32_t weight = span.weights[k];
     const uint8_t* const row = rows + k * width;
     for (int64_t i = 0; i < width; ++i) sums[i] += row[i] * weight;
   }
-  for (int64_t i = 0; i < width; ++i) out[i * step] = clipped(sums[i]);
+  for (int64_t i = 0; i < width; ++i) out[i] = clipped(sums[i]);
 }
 
 }  // namespace
@@ -261,9 +273,13 @@ void preprocess(const Frame& frame, uint8_t* rgb, int64_t height, int64_t width)
   const bool resizes = frame.width != width, reduces = frame.height != height;
   if (resizes) scratch.columns.make(frame.width, width);
   const int64_t plane = frame.height * width;
-  scratch.narrow.resize(channels * plane);
+  if (resizes || reduces) scratch.narrow.resize(channels * plane);
   for (int64_t row = 0; row < frame.height; ++row) {
     const uint8_t* const in = unpacker.row(row);
+    if (!resizes && !reduces) {
+      interleave(in, channels, width, rgb + row * width * 3);
+      continue;
+    }
     for (int c = 0; c < channels; ++c) {
       uint8_t* const out = scratch.narrow.data() + c * plane + row * width;
       if (resizes)
@@ -272,21 +288,23 @@ void preprocess(const Frame& frame, uint8_t* rgb, int64_t height, int64_t width)
         std::memcpy(out, in + c * frame.width, width);
     }
   }
+  if (!resizes && !reduces) return;
   if (reduces) scratch.rows.make(frame.height, height);
-  std::vector<int32_t> sums(width);
-  for (int64_t row = 0; row < height; ++row)
+  scratch.sums.resize(width);
+  scratch.planes.resize(3 * std::max(frame.width, width));
+  for (int64_t row = 0; row < height; ++row) {
     for (int c = 0; c < channels; ++c) {
-      uint8_t* const out = rgb + row * width * 3 + c;
+      uint8_t* const out = scratch.planes.data() + c * width;
       const uint8_t* const from = scratch.narrow.data() + c * plane;
       if (reduces) {
         const Weights::Span& span = scratch.rows.spans[row];
-        resize_column(from + span.first * width, span, width, sums.data(), out, 3);
+        resize_column(from + span.first * width, span, width, scratch.sums.data(), out);
       } else {
-        for (int64_t i = 0; i < width; ++i) out[i * 3] = from[row * width + i];
+        std::memcpy(out, from + row * width, width);
       }
     }
-  if (channels == 1)
-    for (int64_t i = 0; i < height * width; ++i) rgb[3 * i + 1] = rgb[3 * i + 2] = rgb[3 * i];
+    interleave(scratch.planes.data(), channels, width, rgb + row * width * 3);
+  }
 }
 
 }  // namespace invad::frames
