@@ -3,6 +3,7 @@
 import ctypes
 import math
 import os
+import threading
 import time
 
 import numpy as np
@@ -14,9 +15,8 @@ SIZE = (8, 8)
 CLASSES = ("a", "b")
 THRESHOLD = 0.5
 # The green of a picture's first pixel.
-NOTHING, RAISES, NAN, HANGS, HOLDS_PYTHON, DIES, IS_SLOW, IS_B, IS_STRANGE, IS_FAST, IS_LATE = (
-    range(11)
-)
+NOTHING, RAISES, NAN, HANGS, HOLDS_PYTHON, DIES, IS_SLOW, IS_B, IS_STRANGE = range(9)
+IS_FAST, IS_LATE, EATS_MEMORY = range(9, 12)
 SLOW, LATE = 0.3, 0.8  # seconds
 
 
@@ -38,7 +38,7 @@ class StubPredictor:
         if does == NAN:
             score = math.nan
         if does == HANGS:
-            time.sleep(3600)
+            threading.Event().wait(3600)  # libfaketime breaks time.sleep
         if does == HOLDS_PYTHON:  # PyDLL keeps the interpreter's lock
             ctypes.PyDLL(None).sleep(3600)
         if does == DIES:
@@ -49,6 +49,8 @@ class StubPredictor:
             time.sleep(LATE)
         if does == IS_FAST:
             time.sleep(0.002)
+        if does == EATS_MEMORY:
+            bytearray(2**46)
         if does == IS_B:
             name = "b"
         if does == IS_STRANGE:
@@ -75,6 +77,7 @@ def picture(red: int = 0, does: int = NOTHING) -> np.ndarray:
 
 
 def load_file(recipe: Recipe) -> StubPredictor:
-    """Needs the recipe's model file."""
-    recipe.path_of(recipe.model.file).read_bytes()
-    return StubPredictor()
+    """Of the recipe's model file, whose content is its digest."""
+    made = StubPredictor()
+    made.digest = recipe.path_of(recipe.model.file).read_text()
+    return made

@@ -1,6 +1,10 @@
 """What goes wrong on a line ends in the right result or a counted fault, never in a silent pass."""
 
+import os
 import shutil
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +15,8 @@ import stub_engine as stub
 from line_recipe import MAKER, recipe
 
 from invad_fast.inspection import Inspector, Reason
+from invad_fast.inspection.ledger.totals import totals
+from invad_fast.inspection.ledger.verify import verify
 from invad_fast.prediction import Verdict
 
 RGB = {"pixel_format": "RGB8"}
@@ -112,7 +118,7 @@ def test_the_frame_may_be_reused_at_once(tmp_path: Path) -> None:
 def test_the_model_is_gone_when_the_engine_starts_again(tmp_path: Path) -> None:
     """Its parts are counted, and the fault is told, until the file is there again."""
     model = tmp_path / "model.safetensors"
-    model.write_bytes(b"model")
+    model.write_text("stub")
     folder = tmp_path / "line"
     folder.mkdir()
     maker = "stub_engine:load_file"
@@ -123,9 +129,19 @@ def test_the_model_is_gone_when_the_engine_starts_again(tmp_path: Path) -> None:
         time.sleep(1)
         lost = line.inspect(stub.picture(1), **RGB)
         assert lost.reason is Reason.ENGINE_FAILED and str(model) in " ".join(line.faults)
+        model.write_text("another")
+        time.sleep(1)
+        assert line.inspect(stub.picture(1), **RGB).reason is Reason.ENGINE_FAILED
+        until = time.monotonic() + 20
+        while "is not the model" not in " ".join(line.faults) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert "is not the model that the recipe 'line' was made for" in line.faults[0]
         shutil.move(tmp_path / "elsewhere", model)
         wait_for_engine(line)
         assert not line.faults
+    model.write_text("another")
+    with pytest.raises(ValueError, match="is not the model that the recipe 'line' was made for"):
+        Inspector(made, folder / "line.db", engine=maker).__enter__()
 
 
 def test_ten_times_the_rate(tmp_path: Path) -> None:
@@ -153,3 +169,79 @@ def test_a_stop_finishes_what_waits(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not running"):
             line.trigger()
         assert [t.result().verdict for t in tickets] == [Verdict.PASS] * 4
+
+
+def test_no_memory_for_a_frame(tmp_path: Path) -> None:
+    with inspector(tmp_path) as line:
+        starved = line.inspect(stub.picture(200, stub.EATS_MEMORY), **RGB)
+        assert starved.reason is Reason.ENGINE_FAILED and "MemoryError" in starved.detail
+        assert line.inspect(stub.picture(200), **RGB).verdict is Verdict.REJECT
+        assert line.accounts.engine_restarts == 0
+
+
+def test_a_ledger_that_others_lock(tmp_path: Path) -> None:
+    """What is not on record is no verdict; afterwards one gap tells of it."""
+    with inspector(tmp_path) as line:
+        before = line.inspect(stub.picture(1), **RGB)
+        slow = line.submit(stub.picture(1, stub.IS_SLOW), **RGB)
+        other = sqlite3.connect(tmp_path / "line.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        lost = [line.inspect(stub.picture(200), **RGB) for _ in range(5)]
+        assert time.monotonic() - started < 5
+        late = slow.result()
+        assert "parts are not recorded yet" in line.faults[0]
+        other.close()
+        after = line.inspect(stub.picture(1), **RGB)
+        accounts = line.accounts
+    assert before.verdict is after.verdict is Verdict.PASS
+    assert {r.reason for r in (*lost, late)} == {Reason.LEDGER}
+    assert accounts.close and accounts.reasons == {Reason.LEDGER: 6}
+    found = totals(tmp_path / "line.db")
+    assert (found.triggered, found.passed, found.unrecorded) == (8, 2, 5)
+    assert found.by_reason == {"ledger": 6} and verify(tmp_path / "line.db")[0] == []
+
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")
+def test_a_clock_that_is_set(tmp_path: Path) -> None:
+    """Back by a year and forward by two, while the line runs: ids rise, deadlines hold."""
+    set_to = tmp_path / "clock"
+    set_to.write_text("+0")
+    code = f"""
+import threading
+import stub_engine as stub
+from line_recipe import MAKER, recipe
+from invad_fast.inspection import Inspector
+from pathlib import Path
+folder = Path({str(tmp_path)!r})
+with Inspector(recipe(folder, deadline_ms=400), folder / "line.db", engine=MAKER) as line:
+    results = []
+    for clock in ("+0", "-1y", "+1y", "+0"):
+        (folder / "clock").write_text(clock)
+        threading.Event().wait(0.05)
+        results.append(line.inspect(stub.picture(1), pixel_format="RGB8"))
+        results.append(line.inspect(stub.picture(1, stub.HANGS if clock == "+1y" else 0),
+                                    pixel_format="RGB8"))
+    for r in results:
+        print(r.id, r.verdict.value, r.triggered_at // 10**6, round(r.latency_ms))
+"""
+    environment = os.environ | {
+        "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(set_to),
+        "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, env=environment,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    ids, times = [int(row[0]) for row in rows], [int(row[2]) for row in rows]
+    assert ids == sorted(ids) and len(set(ids)) == 8
+    year = 300 * 86400
+    assert times[2] < times[0] - year and times[4] > times[0] + year
+    assert [row[1] for row in rows[:5]] == ["PASS"] * 5 and rows[5][1] == "NOT_INSPECTED"
+    assert 399 <= int(rows[5][3]) < 5000 and all(int(row[3]) < 5000 for row in rows)
+    assert verify(tmp_path / "line.db")[0] == [] and totals(tmp_path / "line.db").triggered == 8

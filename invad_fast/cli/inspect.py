@@ -73,7 +73,7 @@ def inspect(
         pictures = _source(source, watch, step, loaded, line, inspector)
         _run(inspector, pictures, parts, None if headless else f"{loaded.name} · {source}")
         inspector.close()
-        missing = _account(inspector)
+        missing = _account(inspector, show=headless)
     if missing:
         note(f"error: {missing}")
         raise typer.Exit(1)
@@ -152,13 +152,14 @@ def _wait(thread: threading.Thread) -> None:
         thread.join(0.2)
 
 
-def _account(inspector: Inspector) -> str:
-    """Prints what became of the parts; what does not add up, in words."""
+def _account(inspector: Inspector, show: bool) -> str:
+    """What does not add up, in words; prints what became of the parts where no view showed it."""
     from invad_fast.cli.live_view import latencies, totals
 
     accounts = inspector.accounts
-    err.print(totals(accounts))
-    err.print(latencies(accounts), highlight=False)
+    if show:
+        err.print(totals(accounts))
+        err.print(latencies(accounts), highlight=False)
     if not accounts.close or accounts.open_parts:
         return (
             f"{accounts.triggered} parts were triggered and {accounts.decided} have a verdict: "
