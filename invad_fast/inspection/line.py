@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from invad_fast.inspection.engine import IN_FLIGHT, Answer, Job, Order, Ready
+from invad_fast.inspection.engine_end import EngineEnd
 from invad_fast.inspection.pictures import PictureStore
-from invad_fast.inspection.process_engine import ProcessEngine
 from invad_fast.inspection.queue import Frame, FrameQueue
 from invad_fast.inspection.recipe import Recipe
 from invad_fast.inspection.slots import Slots
-from invad_fast.inspection.thread_engine import ThreadEngine
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before an engine is started again
 
@@ -31,9 +31,7 @@ class Line:
         retired: it gets no more parts, and ends with the last.
     """
 
-    def __init__(
-        self, recipe: Recipe, maker: str, kind: type[ProcessEngine] | type[ThreadEngine]
-    ) -> None:
+    def __init__(self, recipe: Recipe, maker: str, kind: Callable[[Order], EngineEnd]) -> None:
         self._slots = recipe.queue.capacity + IN_FLIGHT
         order = Order(maker, recipe.content, str(recipe.path_of("")), self._slots)
         self.recipe, self.engine = recipe, kind(order)

@@ -14,15 +14,12 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from invad_fast.errors import InputError
-from invad_fast.inspection.engine import Answer, Failed, Job, Order, Ready, serve
-from invad_fast.inspection.slots import new_memory
+from invad_fast.inspection.engine import Order, serve
+from invad_fast.inspection.engine_end import EngineEnd
 
 
-class ProcessEngine:
-    """The inspector's end of an engine's process.
-
-    Args:
-        order: what to load.
+class ProcessEngine(EngineEnd):
+    """An engine in another process, which reads frames and writes maps in shared memory.
 
     Raises:
         InputError: where the system has no descriptors to inherit (Windows).
@@ -31,12 +28,9 @@ class ProcessEngine:
     def __init__(self, order: Order) -> None:
         if os.name != "posix":
             raise InputError("here no engine can have a process of its own: use in_process=True")
-        self.order = order
-        self.memory = new_memory()
-        self.start()
+        super().__init__(order)
 
     def start(self) -> None:
-        """A new process, which begins to load; :meth:`receive` says when it has."""
         ours, theirs = Pipe()
         files = theirs.fileno(), self.memory
         self._process = subprocess.Popen(
@@ -51,41 +45,17 @@ class ProcessEngine:
         self._connection.send(self.order)
 
     def may_start(self) -> bool:
-        """Whether a new one may begin after :meth:`kill`."""
         return True
 
-    def fileno(self) -> int:
-        """Readable when there is something to :meth:`receive`."""
-        return self._connection.fileno()
-
-    def send(self, job: Job) -> None:
-        """Hands over a job; a process that is gone tells by :meth:`receive`."""
-        with contextlib.suppress(OSError):
-            self._connection.send(job)
-
-    def receive(self) -> list[Ready | Failed | Answer] | None:
-        """All that has come by now; None where the process is gone."""
-        found: list[Ready | Failed | Answer] = []
-        try:
-            while self._connection.poll():
-                found.append(self._connection.recv())
-        except (EOFError, OSError):
-            return found or None
-        return found
-
     def kill(self) -> None:
-        """At once, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
 
     def stop(self, patience: float = 1.0) -> None:
-        """Lets it end by itself, for so many seconds; and gives back the memory."""
-        try:
-            self._connection.send(None)
+        self.send(None)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
-        except (OSError, subprocess.TimeoutExpired):
-            pass
         self.kill()
         os.close(self.memory)
 
