@@ -88,7 +88,12 @@ def _source(
         from invad_fast.inspection.sources.simulated_line import SimulatedLine
 
         known = [product for product in PRODUCTS if product in recipe.classes]
-        return SimulatedLine(line, max(inspector.input_size), known or None)
+        width, height = recipe.frames.size or (max(inspector.input_size),) * 2
+        if width != height:
+            raise InputError(
+                f"the recipe asks for frames of {width}×{height}, and simulated ones are square"
+            )
+        return SimulatedLine(line, width, known or None)
     path = Path(name)
     if watch:
         from invad_fast.inspection.sources.watched_folder import WatchedFolder

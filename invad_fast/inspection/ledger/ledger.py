@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -47,6 +48,18 @@ _RESERVED = "reserved ids"
 _AHEAD = 1000  # ids that are reserved at once: of parts that the file never saw, too, none repeats
 
 
+@dataclass
+class _Gap:
+    """A row of the table ``gaps`` that is still to be written."""
+
+    began_at: int
+    first_id: int
+    ended_at: int = 0
+    last_id: int = 0
+    parts: int = 0
+    reason: str = ""
+
+
 class Ledger:
     """One file, written by one process; its methods may be called from several threads.
 
@@ -72,8 +85,8 @@ class Ledger:
         self.path, self.station = Path(path), station
         self._lock = Turns()
         self._live: set[int] = set()  # recorded as open, and not decided
-        self._lost = self._orphans = 0  # parts without a row; rows whose verdict was not written
-        self._gap: list[Any] = []  # [from, to, first id, last id, reason] of the lost
+        self._gap: _Gap | None = None  # parts without a row
+        self._orphans = 0  # rows whose verdict was not written
         self._fault = ""
         make_folder(self.path.absolute().parent)
         refuse_network(self.path)
@@ -126,7 +139,7 @@ class Ledger:
         self._checkpoints.stop()
         with self._lock:
             self._write(lambda: self._count(_RESERVED, self._next_id - 1))
-            missing = self._lost + self._orphans
+            missing = self.unrecorded
             self._connection.close()
         self._hold.release()
         if missing:
@@ -138,7 +151,7 @@ class Ledger:
     @property
     def unrecorded(self) -> int:
         """Parts that the file lacks, or whose verdict it lacks, because it cannot be written."""
-        return self._lost + self._orphans
+        return (self._gap.parts if self._gap else 0) + self._orphans
 
     @property
     def fault(self) -> str:
@@ -178,10 +191,11 @@ class Ledger:
             if recorded:
                 self._live.add(id_)
             else:
-                self._lost += 1
                 now = _now()
-                began, first = self._gap[0:1] or [now], self._gap[2:3] or [id_]
-                self._gap = [began[0], now, first[0], id_, self._fault]
+                self._gap = self._gap or _Gap(began_at=now, first_id=id_)
+                self._gap.ended_at, self._gap.last_id = now, id_
+                self._gap.parts += 1
+                self._gap.reason = self._fault
         return id_, recorded
 
     def decide(self, decision: Decision) -> bool:
@@ -280,23 +294,20 @@ class Ledger:
         """Runs ``write`` and what is to be made up for in one transaction; whether it took."""
         try:
             with _transaction(self._connection):
-                if self._lost or self._orphans:
-                    self._make_up()
+                self._make_up()
                 write()
         except sqlite3.Error as error:
             self._fault = first_line(error)
             return False
-        self._lost = self._orphans = 0
-        self._gap, self._fault = [], ""
+        self._gap, self._orphans, self._fault = None, 0, ""
         return True
 
     def _make_up(self) -> None:
-        if self._lost:
-            began, ended, first, last, reason = self._gap
+        if self._gap is not None:
+            values = vars(self._gap) | {"station": self.station}
             self._connection.execute(
-                "INSERT INTO gaps (station, began_at, ended_at, first_id, last_id, parts, reason) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (self.station, began, ended, first, last, self._lost, reason),
+                f"INSERT INTO gaps ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+                tuple(values.values()),
             )
         if self._orphans:
             live = ", ".join(map(str, self._live))
@@ -304,7 +315,7 @@ class Ledger:
             self._connection.execute(f"{_SETTLE} AND id NOT IN ({live})", since)
 
     def _settle_if_needed(self) -> None:
-        if self._lost or self._orphans:
+        if self.unrecorded:
             self._write(lambda: None)
 
     def _count(self, name: str, value: int) -> None:
