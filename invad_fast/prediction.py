@@ -138,7 +138,7 @@ class Origin:
             figures at this threshold are no longer those of unknown parts), "hand", or "an earlier
             version".
         parts: how many good parts it was set on; several pictures of one part are one.
-        false_alarm_rate: that was asked for.
+        false_alarm_rate: that was asked for; 0 for the lowest that the parts allow.
         expected_rate: the rate of false alarms among new good parts in the mean
             (`invad_fast.evaluation.conformal`).
         rate_95: the rate that is not exceeded with 95 % confidence.
@@ -167,8 +167,11 @@ class Origin:
     def __str__(self) -> str:
         if self.parts is None:
             return f"set by {self.source}"
-        text = f"set on {self.parts} {self.source} for a false-alarm rate of "
-        text += f"{self.false_alarm_rate:g}" + (f", {self.date[:10]}" if self.date else "")
+        rate = f"a false-alarm rate of {self.false_alarm_rate:g}"
+        if self.false_alarm_rate == 0:
+            rate = "the lowest false-alarm rate that they allow"
+        text = f"set on {self.parts} {self.source} for {rate}"
+        text += f", {self.date[:10]}" if self.date else ""
         if self.expected_rate is not None and self.rate_95 is not None:
             text += (
                 f": {100 * self.expected_rate:.3g} % expected, with 95 % confidence at most "

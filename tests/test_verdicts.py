@@ -109,8 +109,13 @@ def test_calibration_is_the_kth_smallest_of_each_class() -> None:
     assert held["a"] == 0.89 and held["b"] == 90  # the 90th of 99
     assert held.rule == FOLDED and held.origins["b"].parts == 99
     assert held.origins["a"].expected_rate == 0.1
-    with pytest.raises(InputError, match="99 good parts are too few .*0 .no number is enough"):
-        calibrate(scores, names, 0.0, FOLDED)
+    lowest = calibrate(scores, names, 0.0, FOLDED)
+    assert lowest["a"] == 0.98 and lowest.origins["a"].expected_rate == 0.01
+    assert "the lowest false-alarm rate that they allow: 1 % expected" in str(
+        lowest.origins["a"]
+    ).replace(f", {lowest.origins['a'].date[:10]}", "")
+    with pytest.raises(InputError, match="99 good parts are too few .*0.001 .999 are needed"):
+        calibrate(scores, names, 0.001, FOLDED)
     training = calibrate(scores, names, 0.0, FOLDED, "training parts")
     assert training["a"] == 0.98 and training.origins["a"].rate_95 is None
 

@@ -43,7 +43,10 @@ def calibrate(
     root: Root,
     model: Model,
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Share of good parts that may be called anomalous.")
+        float,
+        typer.Option(
+            help="That a good part may be rejected with; 0: the lowest that the parts allow."
+        ),
     ] = TrainingOptions().false_alarm_rate,
     bound: Annotated[
         bool,

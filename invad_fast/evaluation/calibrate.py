@@ -50,7 +50,8 @@ def calibrate(
     Args:
         scores: N scores of pictures of good parts, made by ``rule``.
         class_names: N class names.
-        false_alarm_rate: that a good part may be rejected with, in [0, 1).
+        false_alarm_rate: that a good part may be rejected with, in [0, 1); 0 takes the lowest that
+            the parts allow.
         bound: hold it with 95 % confidence, not in the mean over all calibrations.
         extrapolate: where the parts of a class are too few, take a tail that is fitted to their
             scores (`evaluation.tail`) instead of refusing; said with the threshold.
@@ -92,7 +93,7 @@ def calibrate(
             limits[name] = float(own[k - 1])
             said |= {"expected_rate": expected_rate(len(own), k),
                      "rate_95": bound_rate(len(own), k)}  # fmt: skip
-        elif extrapolate and false_alarm_rate > 0:
+        elif extrapolate:
             limits[name] = extrapolated(own, false_alarm_rate, shown_class(name))
             said["extrapolated"] = True
         else:

@@ -29,10 +29,13 @@ def rank(count: int, rate: float, bound: bool = False) -> int | None:
 
     Args:
         rate: that a good part may exceed it with: expected, k = ⌈(n + 1)(1 − α)⌉; with ``bound``
-            the one that holds with 95 % confidence, the least such k.
+            the one that holds with 95 % confidence, the least such k. 0 takes the lowest rate that
+            so many scores allow: the highest of them.
     """
+    if rate == 0:
+        return count
     if bound:
-        if rate <= 0 or bound_rate(count, count) > rate:
+        if bound_rate(count, count) > rate:
             return None
         low, high = 1, count  # the rate falls as k rises
         while low < high:
@@ -61,10 +64,8 @@ def bound_rate(count: int, k: int) -> float:
     return float(betaincinv(count + 1 - k, k, CONFIDENCE))
 
 
-def parts_needed(rate: float, bound: bool = False) -> int | None:
-    """The least number of parts for a rate; None for one that no number reaches."""
-    if rate <= 0:
-        return None
+def parts_needed(rate: float, bound: bool = False) -> int:
+    """The least number of parts for a rate above 0."""
     if bound:
         guess = max(1, math.floor(math.log(1 - CONFIDENCE) / math.log1p(-rate)) - 1)
     else:
@@ -89,9 +90,8 @@ def too_few(whose: str, count: int, rate: float, bound: bool = False) -> InputEr
     """What is said where the parts are too few for the rate."""
     needed, lowest = parts_needed(rate, bound), lowest_rate(count, bound)
     kind = "with 95 % confidence " if bound else ""
-    wanted = "no number is enough" if needed is None else f"{needed} are needed"
     option = f"--false-alarm-rate {lowest:g}" + (" --bound" if bound else "")
     return InputError(
         f"{whose}: {count} good parts are too few for a false-alarm rate of {rate:g} {kind}"
-        f"({wanted}); the lowest that they allow is {lowest:g}: {option}"
+        f"({needed} are needed); the lowest that they allow is {lowest:g}: {option}"
     )
