@@ -1,6 +1,7 @@
 """One verdict a part, by return, callback, iterator and asyncio; the ledger says the same."""
 
 import asyncio
+import functools
 import json
 import threading
 from importlib.resources import files
@@ -14,6 +15,7 @@ from line_recipe import MAKER, content, recipe
 from refusals import one_line
 
 from invad_fast.inspection import Inspector, Reason, Recipe
+from invad_fast.inspection.ledger.part_rows import part_rows
 from invad_fast.prediction import Verdict
 
 SCHEMA = json.loads((files("invad_fast") / "result.schema.json").read_text())
@@ -183,7 +185,12 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     one_line("whose names differ", lambda: Inspector([], tmp_path / "l.db"))
     with inspector(tmp_path) as line:
         one_line("did you mean 'BGR8'", lambda: line.submit(stub.picture(), pixel_format="BGR"))
-        one_line("views must be", lambda: line.trigger(views=0))
+        for views in (0, True, 2.0, "2", 1001):
+            one_line("views must be", functools.partial(line.trigger, views=views))
+        for part_id in (5, b"x", "", "x" * 1001):
+            one_line("part_id must be", functools.partial(line.trigger, part_id))
+        for encoder in (True, 1.5, 2**63, "7"):
+            one_line("encoder must be", functools.partial(line.trigger, encoder=encoder))
         one_line("no recipe 'x'", lambda: line.trigger(recipe="x"))
         ticket = line.trigger(views=2).frame(stub.picture(), 0, "RGB8")
         one_line("handed in before", lambda: ticket.frame(stub.picture(), 0, "RGB8"))
@@ -191,3 +198,13 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         ticket.frame(stub.picture(), 1, "RGB8")
         assert ticket.result().verdict is Verdict.PASS
     one_line("not running", lambda: line.trigger())
+
+
+def test_names_are_data(tmp_path: Path) -> None:
+    names = ["=1+1", "a'; DROP TABLE parts; --", "\0", "line\nbreak", "\udc80", "日本", "x" * 1000]
+    with inspector(tmp_path) as line:
+        results = [line.inspect(stub.picture(1), name, **RGB) for name in names]
+    assert [result.part_id for result in results] == names
+    kept = [row["part_id"] for row in part_rows(tmp_path / "line.db")][::-1]
+    assert kept == [name if name != "\udc80" else "\\udc80" for name in names]
+    assert all(json.loads(json.dumps(result.row())) for result in results)

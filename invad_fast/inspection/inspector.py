@@ -23,7 +23,7 @@ from invad_fast.inspection.ledger import Decision, Ledger, Outbox, ViewRow
 from invad_fast.inspection.line import Line
 from invad_fast.inspection.loop import Loop
 from invad_fast.inspection.open_part import OpenPart, missing
-from invad_fast.inspection.part import Reason, Result, Ticket, View, check_views, verdict_of
+from invad_fast.inspection.part import Reason, Result, Ticket, View, check_trigger, verdict_of
 from invad_fast.inspection.pictures import Original, PictureStore
 from invad_fast.inspection.preprocess import (
     FrameError,
@@ -231,14 +231,13 @@ class Inspector:
                 raise InputError(
                     "this inspector is not running: use it as `with Inspector(…) as i`"
                 )
-            check_views(views)
+            check_trigger(part_id, views, encoder)
             line = self._named(self._current if recipe is None else recipe)
             self._loop.busy += 1
             line.parts += 1  # so that it is not taken away meanwhile
         started, now = time.monotonic(), time.time_ns() // 1000
-        id_, recorded = self._ledger.open_part(
-            part_id, now, line.recipe.name, line.recipe.digest, encoder
-        )
+        recipe_ = line.recipe
+        id_, recorded = self._ledger.open_part(part_id, now, recipe_.name, recipe_.digest, encoder)
         ticket = Ticket(self, id_, str(id_) if part_id is None else part_id, views)
         deadline = started + line.recipe.deadline_ms / 1e3
         part = OpenPart(ticket, line, now, started, deadline, encoder, [None] * views)

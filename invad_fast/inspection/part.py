@@ -277,8 +277,12 @@ class Ticket:
         self._future.set_exception(error)
 
 
-def check_views(views: Any) -> int:
-    """The number of a part's pictures; InputError where it is none."""
+def check_trigger(part_id: Any, views: Any, encoder: Any) -> None:
+    """InputError for what no part can be called, no number of pictures, and no count."""
+    if part_id is not None and not (isinstance(part_id, str) and 0 < len(part_id) <= 1000):
+        raise InputError(f"part_id must be text of 1 to 1000 characters, not {part_id!r:.60}")
     if isinstance(views, bool) or not isinstance(views, int) or not 1 <= views <= 1000:
         raise InputError(f"views must be a whole number from 1 to 1000, not {views!r:.60}")
-    return views
+    whole = isinstance(encoder, int) and not isinstance(encoder, bool)
+    if encoder is not None and not (whole and abs(encoder) < 2**63):
+        raise InputError(f"encoder must be a whole number of 64 bits, not {encoder!r:.60}")

@@ -179,7 +179,7 @@ class Ledger:
         with self._lock:
             id_ = self._next_id
             self._next_id += 1
-            name = str(id_) if part_id is None else part_id
+            name = str(id_) if part_id is None else _storable(part_id)
             row = (id_, self.station, name, triggered_at, recipe, recipe_digest, encoder)
 
             def write() -> None:
@@ -205,12 +205,14 @@ class Ledger:
             Whether it is written; else the row becomes NOT_INSPECTED, "ledger", afterwards.
         """
         d = decision
-        values = (d.decided_at, d.verdict, d.reason, d.score, d.threshold, d.class_name,
+        name = _storable(d.class_name)
+        values = (d.decided_at, d.verdict, d.reason, d.score, d.threshold, name,
                   d.latency_us, d.id)  # fmt: skip
         views = [
-            (d.id, v.view, v.verdict, v.reason, v.detail, v.score, v.threshold, v.class_name)
+            (d.id, v.view, v.verdict, v.reason, _storable(v.detail), v.score, v.threshold,
+             _storable(v.class_name))
             for v in d.views
-        ]
+        ]  # fmt: skip
 
         def write() -> None:
             self._connection.execute(_DECIDE, values)
@@ -360,6 +362,11 @@ def _connect(path: Path, durability: str, patience_ms: float) -> sqlite3.Connect
         what = "is no ledger" if "not a database" in str(error) else "cannot be opened"
         raise InputError(f"the ledger {path} {what}: {first_line(error)}") from None
     return connection
+
+
+def _storable(text: str | None) -> str | None:
+    """Names are data: what is no Unicode (a file name's bytes, say) is kept as an escape."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _now() -> int:
