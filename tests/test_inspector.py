@@ -206,5 +206,6 @@ def test_names_are_data(tmp_path: Path) -> None:
         results = [line.inspect(stub.picture(1), name, **RGB) for name in names]
     assert [result.part_id for result in results] == names
     kept = [row["part_id"] for row in part_rows(tmp_path / "line.db")][::-1]
-    assert kept == [name if name != "\udc80" else "\\udc80" for name in names]
+    escapes = {"\udc80": "\\udc80", "\0": "\\x00"}
+    assert kept == [escapes.get(name, name) for name in names]
     assert all(json.loads(json.dumps(result.row())) for result in results)

@@ -35,13 +35,12 @@ def kill_a_line(folder: Path, rng: random.Random) -> int:
     line = subprocess.Popen([sys.executable, LINE, folder], stdout=subprocess.PIPE)
     assert line.stdout is not None and line.stdout.readline() == b"ready\n"
     threading.Timer(rng.uniform(0.005, 0.4), line.kill).start()
-    told = [row.split() for row in line.stdout.read().splitlines()]
+    whole = line.stdout.read().rpartition(b"\n")[0]  # the last may be torn
+    told = [row.split() for row in whole.splitlines()]
     line.wait()
     line.stdout.close()
     rows = {row["id"]: row["verdict"] for row in part_rows(folder / "line.db")}
-    for row in told:
-        if len(row) == 3:  # the last may be torn
-            assert rows[int(row[1])] == row[2].decode()
+    assert all(rows[int(id_)] == verdict.decode() for _, id_, verdict in told)
     until = time.monotonic() + 10
     while set(engines(folder)) - before and time.monotonic() < until:
         time.sleep(0.1)

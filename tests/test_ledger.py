@@ -172,7 +172,8 @@ def kill_at_random(path: Path, rng: random.Random) -> tuple[int, int]:
     writer = subprocess.Popen([sys.executable, WRITER, path], stdout=subprocess.PIPE)
     assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
     threading.Timer(rng.uniform(0.01, 0.3), writer.kill).start()
-    lines = [line.split() for line in writer.stdout.read().splitlines() if b" " in line]
+    whole = writer.stdout.read().rpartition(b"\n")[0]  # the last may be torn
+    lines = [line.split() for line in whole.splitlines()]
     writer.wait()
     opened = {int(id_) for word, id_ in lines if word == b"open"}
     decided = {int(id_) for word, id_ in lines if word == b"done"}
@@ -247,6 +248,7 @@ def test_audit(path: Path) -> None:
         "DELETE FROM audit",
         "INSERT INTO audit SELECT 99, at, who, recipe, key, old, new, previous, hash FROM audit "
         "WHERE id = 6",
+        "UPDATE recipes SET content = replace(content, '3.0', '9.0')",
     ):
         copy = path.with_name("tampered.db")
         copy.write_bytes(path.read_bytes())
@@ -264,11 +266,12 @@ def test_verify_finds_rows_that_contradict_each_other(path: Path) -> None:
         "DELETE FROM views WHERE part = 1": "not that of their views",
         "UPDATE parts SET threshold = 0.01 WHERE verdict = 'PASS'": "above their threshold",
         "DELETE FROM parts WHERE verdict = 'NOT_INSPECTED'": "without their part",
+        "DELETE FROM parts WHERE id = 2; DELETE FROM views WHERE part = 2": "1 parts that are miss",
     }.items():
         copy = path.with_name("tampered.db")
         copy.write_bytes(path.read_bytes())
         with sqlite3.connect(copy) as connection:
-            connection.execute(tampering)
+            connection.executescript(tampering)
         connection.close()
         assert any(words in line for line in verify(copy)[0]), tampering
     damaged = bytearray(path.read_bytes())
@@ -296,6 +299,69 @@ def test_backup_while_it_is_written_and_restore(path: Path, tmp_path: Path) -> N
     copy.write_bytes(copy.read_bytes()[:9000])
     one_line(r"backup\.db", lambda: restore(copy, path))
     assert totals(path).passed == 20
+
+
+def test_ids_do_not_repeat_after_a_restore_or_a_kill_in_a_gap(path: Path, tmp_path: Path) -> None:
+    fill(path, "P" * 10)
+    backup(path, tmp_path / "b.db")
+    fill(path, "P" * 10)
+    last = next(part_rows(path))["id"]
+    restore(tmp_path / "b.db", path)
+    with Ledger(path) as ledger:
+        assert ledger.open_part(None, 0, "r", "d")[0] > last
+    assert verify(path)[0] == []
+    code = f"""
+import os, sqlite3
+from invad_fast.inspection.ledger import Ledger
+ledger = Ledger({str(path)!r})
+other = sqlite3.connect({str(path)!r}, isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+ids = [ledger.open_part(None, 0, "r", "d")[0] for _ in range(1500)]
+print(ids[-1], flush=True)
+os._exit(1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    with Ledger(path, patience_ms=0) as ledger:
+        assert ledger.open_part(None, 0, "r", "d")[0] > int(done.stdout)
+    assert verify(path)[0] == []
+
+
+def test_readers_do_not_hold_up_the_line(path: Path, monkeypatch) -> None:
+    """A log that has to begin anew while a reader keeps its moment of the ledger."""
+    monkeypatch.setattr(checkpoints, "EVERY", 0.05)
+    monkeypatch.setattr(checkpoints, "_LARGEST", 50_000)
+    longest = 0.0
+    with Ledger(path) as ledger:
+        assert ledger.decide(decision(ledger.open_part(None, 0, "r", "d")[0]))
+        rows = part_rows(path)
+        next(rows)
+        for _ in range(150):
+            started = time.monotonic()
+            assert ledger.decide(decision(ledger.open_part(None, 0, "r", "d")[0]))
+            longest = max(longest, time.monotonic() - started)
+            time.sleep(0.005)
+        rows.close()
+    assert longest < 0.7 and totals(path).passed == 151  # a wait for the reader takes a second
+
+
+def test_a_restore_keeps_all_of_the_old_ledger(path: Path, tmp_path: Path) -> None:
+    fill(path, "P")
+    backup(path, tmp_path / "b.db")
+    rows = part_rows(path)
+    next(rows)  # a reader: what is written from now on stays in the log
+    fill(path, "P" * 50)
+    aside = restore(tmp_path / "b.db", path)
+    rows.close()
+    assert aside is not None and totals(aside).passed == 51 and totals(path).passed == 1
+
+
+def test_who_closes_need_not_be_who_opened(path: Path) -> None:
+    ledger = Ledger(path)
+    closer = threading.Thread(target=ledger.close)
+    closer.start()
+    closer.join()
+    with Ledger(path):
+        pass
 
 
 def test_files_that_are_no_ledger(path: Path, tmp_path: Path) -> None:

@@ -82,6 +82,26 @@ def broken(connection: sqlite3.Connection) -> str | None:
     return None
 
 
+def unaccounted(connection: sqlite3.Connection) -> list[str]:
+    """The recipes that are not what the audit trail's rows made of them, in words."""
+    made: dict[str, dict[str, str]] = {}
+    for name, key, new in connection.execute("SELECT recipe, key, new FROM audit ORDER BY id"):
+        held = made.setdefault(name, {})
+        if new is None:
+            held.pop(key, None)
+        else:
+            held[key] = new
+    kept = {
+        name: flat(json.loads(content))
+        for name, content in connection.execute("SELECT name, content FROM recipes")
+    }
+    return [
+        f"the recipe {name!r} is not what the audit trail's rows made of it"
+        for name in sorted(made.keys() | kept.keys())
+        if made.get(name) != kept.get(name)
+    ]
+
+
 def flat(content: Any, path: str = "") -> dict[str, str]:
     """Nested dictionaries → dotted path → value as JSON; lists are values."""
     if not isinstance(content, dict) or not content:

@@ -48,6 +48,8 @@ class Checkpoints:
             with contextlib.suppress(sqlite3.Error, OSError):  # a full disk: the next time, then
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if self._log.stat().st_size > _LARGEST:
-                    with self._lock:
+                    with self._lock:  # parts wait meanwhile: readers are not waited for
+                        connection.execute("PRAGMA busy_timeout = 0")
                         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    connection.execute("PRAGMA busy_timeout = 1000")
         connection.close()

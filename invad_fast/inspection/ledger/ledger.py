@@ -24,7 +24,7 @@ from invad_fast.inspection.ledger import audit
 from invad_fast.inspection.ledger.checkpoints import Checkpoints
 from invad_fast.inspection.ledger.place import Hold, refuse_network
 from invad_fast.inspection.ledger.rows import Decision
-from invad_fast.inspection.ledger.schema import prepare
+from invad_fast.inspection.ledger.schema import RESERVED, prepare
 from invad_fast.inspection.ledger.turns import Turns
 
 PATIENCE_MS = 5.0
@@ -44,8 +44,9 @@ _SETTLE = (
     "WHERE verdict IS NULL AND id > ?"
 )
 _DECIDED = "all decided up to id"  # below it nothing is open, and nothing is looked for
-_RESERVED = "reserved ids"
-_AHEAD = 1000  # ids that are reserved at once: of parts that the file never saw, too, none repeats
+# Ids that are reserved at once: of parts that the file never saw, too, none repeats, though the
+# process is killed while the file cannot be written.
+_AHEAD = 100_000
 
 
 @dataclass
@@ -110,8 +111,12 @@ class Ledger:
                 last = connection.execute("SELECT ifnull(max(id), 0) FROM parts").fetchone()[0]
                 self._decided = last
                 self._count(_DECIDED, last)
-                self._next_id = max(last, held.get(_RESERVED, 0)) + 1
-                self._count(_RESERVED, self._next_id + _AHEAD)
+                self._next_id = max(last, held.get(RESERVED, 0)) + 1
+                self._count(RESERVED, self._next_id + 2 * _AHEAD)
+                connection.execute(
+                    "INSERT INTO openings (at, last_id, next_id) VALUES (?, ?, ?)",
+                    (_now(), last, self._next_id),
+                )
         except sqlite3.Error as error:
             connection.close()
             raise InputError(f"cannot write the ledger {self.path}: {first_line(error)}") from None
@@ -138,7 +143,7 @@ class Ledger:
         """
         self._checkpoints.stop()
         with self._lock:
-            self._write(lambda: self._count(_RESERVED, self._next_id - 1))
+            self._write(lambda: self._count(RESERVED, self._next_id - 1))
             missing = self.unrecorded
             self._connection.close()
         self._hold.release()
@@ -185,7 +190,7 @@ class Ledger:
             def write() -> None:
                 self._connection.execute(_OPEN, row)
                 if id_ % _AHEAD == 0:
-                    self._count(_RESERVED, id_ + 2 * _AHEAD)
+                    self._count(RESERVED, id_ + 2 * _AHEAD)
 
             recorded = self._write(write)
             if recorded:
@@ -298,7 +303,8 @@ class Ledger:
             with _transaction(self._connection):
                 self._make_up()
                 write()
-        except sqlite3.Error as error:
+        # Values that SQLite cannot hold (a lone surrogate, 64 bits exceeded) raise the others.
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
             self._fault = first_line(error)
             return False
         self._gap, self._orphans, self._fault = None, 0, ""
@@ -365,8 +371,11 @@ def _connect(path: Path, durability: str, patience_ms: float) -> sqlite3.Connect
 
 
 def _storable(text: str | None) -> str | None:
-    """Names are data: what is no Unicode (a file name's bytes, say) is kept as an escape."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+    """Names are data: what no database holds as text (a file name's bytes that are no Unicode, a
+    zero) is kept as an escape."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _now() -> int:

@@ -73,7 +73,9 @@ class Hold:
 
     def __init__(self, path: Path) -> None:
         self._owner = path.with_name(f"{path.name}.owner")
-        self._lock = FileLock(path.with_name(f"{path.name}.lock"))
+        self._lock = FileLock(
+            path.with_name(f"{path.name}.lock"), thread_local=False
+        )  # whoever closes need not be the thread that opened
         try:
             self._lock.acquire(blocking=False)
         except Timeout:

@@ -86,9 +86,18 @@ CREATE TABLE pictures (
     removed_at INTEGER
 );
 CREATE INDEX pictures_by_part ON pictures (part);
+CREATE TABLE openings (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
+    next_id INTEGER NOT NULL
+);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 """
+
+RESERVED = "reserved ids"
+"""The counter of the ids that may have been given out."""
 
 # version → the statements that make a ledger of the next one out of it.
 MIGRATIONS: dict[int, str] = {}

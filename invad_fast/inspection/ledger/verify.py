@@ -17,12 +17,21 @@ SELECT count(*) FROM parts p WHERE verdict IN ('PASS', 'REJECT') AND (
         (SELECT 1 FROM views v WHERE v.part = p.id AND v.verdict != 'PASS')
 )"""
 
+# Ids are given out one after another, but for those that an opening leaves out.
+_MISSING = """
+WITH used AS (SELECT max(ifnull((SELECT max(id) FROM parts), 0),
+                         ifnull((SELECT max(last_id) FROM gaps), 0)) AS last)
+SELECT max(0, used.last
+    - ifnull((SELECT sum(next_id - last_id - 1) FROM openings WHERE next_id <= used.last), 0)
+    - (SELECT count(*) FROM parts) - ifnull((SELECT sum(parts) FROM gaps), 0)) FROM used"""
+
 
 def verify(path: Path) -> tuple[list[str], str]:
     """(what is wrong, in words; the audit trail's head as "hash, N rows").
 
-    Rows of parts are not chained: who may write the file may change them, unseen. Of the audit
-    trail a changed, removed or added row is found, unless all of it is written anew.
+    Rows of parts are not chained: who may write the file may change them, unseen; one that is
+    taken out is missed. Of the audit trail a changed, removed or added row is found, unless all of
+    it is written anew, and so is a recipe that is not what its rows made of it.
 
     Raises:
         InputError: for what is no ledger at all.
@@ -43,12 +52,13 @@ def verify(path: Path) -> tuple[list[str], str]:
                 "SELECT count(*) FROM gaps g WHERE g.parts > g.last_id - g.first_id + 1 - "
                 "(SELECT count(*) FROM parts p WHERE p.id BETWEEN g.first_id AND g.last_id)"
             ),
+            "parts that are missing: their ids stand in no row and in no gap": _MISSING,
         }.items():
             count = connection.execute(query).fetchone()[0]
             if count:
                 wrong.append(f"{count} {words}")
         chain = audit.broken(connection)
-        wrong += [chain] if chain else []
+        wrong += [chain] if chain else audit.unaccounted(connection)
         hash_, rows = audit.head(connection)
         return wrong, f"{hash_}, {rows} rows"
 
