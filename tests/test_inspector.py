@@ -209,3 +209,12 @@ def test_names_are_data(tmp_path: Path) -> None:
     escapes = {"\udc80": "\\udc80", "\0": "\\x00"}
     assert kept == [escapes.get(name, name) for name in names]
     assert all(json.loads(json.dumps(result.row())) for result in results)
+
+
+def test_the_engine_is_of_the_same_package(tmp_path: Path, monkeypatch) -> None:
+    """Not of one that happens to lie where the line is started."""
+    (tmp_path / "invad_fast").mkdir()
+    (tmp_path / "invad_fast/__init__.py").write_text("raise RuntimeError('another copy')")
+    monkeypatch.chdir(tmp_path)
+    with inspector(tmp_path) as line:
+        assert line.inspect(stub.picture(1), **RGB).verdict is Verdict.PASS

@@ -24,7 +24,7 @@ def engines(folder: Path) -> list[int]:
             words = entry.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"invad_fast.inspection.process_engine" in words:
+        if any(b"invad_fast.inspection.process_engine" in word for word in words):
             found.append(int(entry.parent.name))
     return found
 

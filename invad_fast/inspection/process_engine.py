@@ -1,11 +1,9 @@
-"""The engine in a process of its own: one that hangs or dies takes no part with it.
-
-`python -m invad_fast.inspection.process_engine FD FD` is the other process.
-"""
+"""The engine in a process of its own: one that hangs or dies takes no part with it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +14,15 @@ from multiprocessing.connection import Connection
 from invad_fast.errors import InputError
 from invad_fast.inspection.engine import Order, serve
 from invad_fast.inspection.engine_end import EngineEnd
+
+# The other process. It looks for modules where this one does, and not where it was started: another
+# copy of the package may lie there.
+_BEGIN = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from invad_fast.inspection.process_engine import run
+run(int(sys.argv[2]), int(sys.argv[3]))
+"""
 
 
 class ProcessEngine(EngineEnd):
@@ -34,11 +41,10 @@ class ProcessEngine(EngineEnd):
         ours, theirs = Pipe()
         files = theirs.fileno(), self.memory
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, *map(str, files)],
+            [sys.executable, "-c", _BEGIN, json.dumps(sys.path), *map(str, files)],
             pass_fds=files,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # the inspector's is for its own lines
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         theirs.close()
         self._connection = ours
@@ -67,11 +73,8 @@ def _end_with(parent: int) -> None:
     os._exit(1)  # killed: nobody will take an answer, and the engine may hang
 
 
-def _main() -> None:
-    connection, memory = Connection(int(sys.argv[1])), int(sys.argv[2])
+def run(connection: int, memory: int) -> None:
+    """The other process's work, given its descriptors."""
+    end = Connection(connection)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    serve(connection, connection.recv(), memory)
-
-
-if __name__ == "__main__":
-    _main()
+    serve(end, end.recv(), memory)
