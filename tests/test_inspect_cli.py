@@ -1,7 +1,6 @@
 """From a calibrated model to a recipe, a line and its ledger, as an engineer types it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -90,7 +89,7 @@ def test_ctrl_c_finishes_what_is_in_the_queue(line: Path, tmp_path: Path) -> Non
              ledger, "--headless"]  # fmt: skip
     running = subprocess.Popen(
         [sys.executable, "-m", "invad_fast", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert running.stdout is not None
     first = [running.stdout.readline() for _ in range(3)]
