@@ -27,7 +27,7 @@ def read(root: str) -> int:
     """Called in the other process: how many records there are, each a file below the root."""
     dataset = read_dataset(root)
     inside = os.path.join(os.path.abspath(root), "")
-    for record in dataset.records:
+    for record in (*dataset.records, *dataset.validation):
         mask = record.mask
         masks = mask.paths if isinstance(mask, MaskFiles) else [mask]
         for path in (record.image, *masks):
@@ -35,8 +35,8 @@ def read(root: str) -> int:
                 assert os.path.abspath(path).startswith(inside), path
                 assert os.path.isfile(path), path
         assert record.class_name and record.defect
-    assert dataset.records and dataset.counts
-    return len(dataset.records)
+    assert (dataset.records or dataset.validation) and dataset.counts
+    return len(dataset.records) + len(dataset.validation)
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int]]:
