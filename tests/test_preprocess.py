@@ -188,3 +188,9 @@ def test_out_must_fit() -> None:
         np.zeros((4, 8, 3), np.uint8)[:, ::2],
     ):
         one_line("out must be contiguous", lambda o=out: preprocess(frame, "RGB8", (4, 4), out=o))
+
+
+@pytest.mark.parametrize("levels", [(5, 5), (100, 5), (-1, -1), (0, 65536)])
+def test_levels_must_rise(levels: tuple[int, int]) -> None:
+    frame = np.zeros((4, 4), np.uint16)
+    one_line("levels must rise", lambda: preprocess(frame, "Mono12", (4, 4), levels=levels))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from invad_fast.checked import unknown_name
-from invad_fast.data.levels import Levels
+from invad_fast.data.levels import Levels, levels_of
 from invad_fast.errors import InputError
 from invad_fast.inspection.part import Reason
 from invad_fast.inspection.pixel_formats import PIXEL_FORMATS, PixelFormat
@@ -95,8 +95,10 @@ def preprocess(
 
     Raises:
         FrameError: where the frame is no array of this format.
+        InputError: where levels are no range, or out does not fit.
     """
     height, width = frame_size(frame, pixel_format)
+    levels = levels_of(levels)  # compiled code divides by their span
     if out is None:
         out = np.empty((*size, 3), np.uint8)
     elif out.shape != (*size, 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
