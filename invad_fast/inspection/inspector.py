@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,21 +16,20 @@ from typing import Any
 import numpy as np
 
 from invad_fast.checked import unknown_name
-from invad_fast.errors import InputError, first_line
+from invad_fast.errors import InputError
 from invad_fast.inspection.accounts import Accounts
+from invad_fast.inspection.decided import decision_of, result_of
 from invad_fast.inspection.delivery import Delivery
 from invad_fast.inspection.engine import MODEL
-from invad_fast.inspection.ledger import Decision, Ledger, Outbox, ViewRow
+from invad_fast.inspection.golden_parts import check_golden_parts
+from invad_fast.inspection.ledger import Ledger, Outbox
 from invad_fast.inspection.line import Line
 from invad_fast.inspection.loop import Loop
-from invad_fast.inspection.open_part import OpenPart, missing
-from invad_fast.inspection.part import Reason, Result, Ticket, View, check_trigger, verdict_of
-from invad_fast.inspection.pictures import Original, PictureStore
+from invad_fast.inspection.open_part import OpenPart
+from invad_fast.inspection.part import Reason, Result, Ticket, check_trigger, missing, verdict_of
+from invad_fast.inspection.pictures import PictureStore
 from invad_fast.inspection.preprocess import (
-    FrameError,
     check_pixel_format,
-    frame_size,
-    preprocess,
 )
 from invad_fast.inspection.process_engine import ProcessEngine
 from invad_fast.inspection.queue import Frame
@@ -148,7 +148,7 @@ class Inspector:
         """Waits until the engine has loaded, checks the golden parts, and puts the line to work."""
         try:
             self._wait_until_ready(line)
-            self._check_golden_parts(line)
+            check_golden_parts(line.recipe, partial(self._judge_golden, line))
         except BaseException:
             self._loop.retire(line)
             raise
@@ -169,21 +169,6 @@ class Inspector:
                 self._loop.changed.wait(until - time.monotonic())
             if not line.ready:
                 raise InputError(line.fault or f"the engine has not loaded in {_LOADING:.0f} s")
-
-    def _check_golden_parts(self, line: Line) -> None:
-        from invad_fast.data.images import load_image
-
-        for golden in line.recipe.golden_parts:
-            file = line.recipe.path_of(golden.image)
-            ticket = self._open_golden(line, golden.image)
-            ticket.frame(load_image(file, None, line.recipe.score.levels), 0, "RGB8")
-            result = ticket.result()
-            if result.verdict.value != golden.verdict:
-                told = "" if result.score is None else f", its score {result.score:.6g}"
-                raise InputError(
-                    f"the golden part {file} must come out as {golden.verdict} and came out as "
-                    f"{result.verdict.value}{told}: the line does not start"
-                )
 
     # ---- what a line calls
 
@@ -337,8 +322,8 @@ class Inspector:
             raise InputError(unknown_name("recipe", name, self._loop.lines))
         return line
 
-    def _open_golden(self, line: Line, name: str) -> Ticket:
-        """A part that is none of the line's: it stands in no account."""
+    def _judge_golden(self, line: Line, name: str, picture: np.ndarray) -> Result:
+        """The result of a part that is none of the line's: it stands in no account."""
         now = time.monotonic()
         with self._loop.lock:
             self._golden += 1
@@ -347,7 +332,7 @@ class Inspector:
             until = now + _LOADING
             self._loop.add(OpenPart(ticket, line, 0, now, until, None, [None], golden=True))
         self._loop.wake()
-        return ticket
+        return ticket.frame(picture, 0, "RGB8").result()
 
     def take_frame(self, ticket: Ticket, image: Any, view: int, pixel_format: str) -> None:
         """See :meth:`Ticket.frame`, which calls this."""
@@ -397,22 +382,7 @@ class Inspector:
         self, line: Line, frame: Frame, image: Any, pixel_format: str, handed_in: float
     ) -> None:
         """Puts the picture into its slot, and the frame into the queue."""
-        recipe, slots = line.recipe, line.slots
-        assert slots is not None  # else there was no place for a frame
-        fault: View | None = None
-        try:
-            frame.size = frame_size(image, pixel_format)
-            _check_size(frame.size, recipe)
-            preprocess(
-                image, pixel_format, slots.input_size,
-                levels=recipe.score.levels, out=slots.inputs[frame.slot],
-            )  # fmt: skip
-            if line.store is not None:
-                frame.part.originals[frame.view] = Original(np.array(image), pixel_format)
-        except FrameError as error:
-            fault = missing(frame.view, error.reason, str(error))
-        except Exception as error:  # no memory, say: the slot must not be lost with it
-            fault = missing(frame.view, Reason.DAMAGED_FRAME, first_line(error))
+        fault = line.take_in(frame, image, pixel_format)
         frame.handed_in = handed_in
         frame.preprocess_ms = 1e3 * (time.monotonic() - handed_in)
         with self._loop.lock:
@@ -428,11 +398,15 @@ class Inspector:
         """Makes the verdict, records it, and only then lets it out."""
         loop = self._loop
         views = tuple(view for view in part.views if view is not None)
-        verdict, reason = verdict_of(views)
-        result = self._result(part, views, verdict, reason)
-        recorded = part.golden or all(view.reason is not Reason.LEDGER for view in views)
-        if recorded and not part.golden and not self._ledger.decide(_decision(result)):
-            result = self._result(part, views, Verdict.NOT_INSPECTED, Reason.LEDGER)
+        result = result_of(part, views, *verdict_of(views))
+        if not part.golden:
+            recorded = all(view.reason is not Reason.LEDGER for view in views)
+            if recorded and not self._ledger.decide(decision_of(result)):
+                result = result_of(part, views, Verdict.NOT_INSPECTED, Reason.LEDGER)
+            # While the part is busy nothing closes: none of these misses it.
+            self._delivery.give(result)
+            if part.line.store is not None:
+                part.line.store.offer(result, part.originals)
         with loop.changed:
             if not part.golden:
                 loop.accounts.add(result)
@@ -440,10 +414,6 @@ class Inspector:
             loop.changed.notify_all()
             stopping = loop.stopping
         part.ticket.settle(result)
-        if not part.golden:
-            self._delivery.give(result)
-            if part.line.store is not None:
-                part.line.store.offer(result, part.originals)
         if stopping:
             loop.wake()
 
@@ -451,59 +421,6 @@ class Inspector:
         for part in parts:
             part.ticket.fail(error)
 
-    def _result(
-        self, part: OpenPart, views: tuple[View, ...], verdict: Verdict, reason: Reason | None
-    ) -> Result:
-        ticket = part.ticket
-        return Result(
-            id=ticket.id,
-            part_id=ticket.part_id,
-            verdict=verdict,
-            reason=reason,
-            views=views,
-            triggered_at=part.triggered_at,
-            decided_at=time.time_ns() // 1000,
-            latency_ms=1e3 * (time.monotonic() - part.started),
-            recipe=part.line.recipe.name,
-            model=part.line.recipe.model.digest,
-            encoder=part.encoder,
-        )
-
     def call_back(self, function: Callable[[Result], None], result: Result) -> None:
         """See :meth:`Ticket.add_done_callback`, which calls this."""
         self._delivery.call(function, result)
-
-
-def _decision(result: Result) -> Decision:
-    return Decision(
-        id=result.id,
-        decided_at=result.decided_at,
-        verdict=result.verdict.value,
-        reason=None if result.reason is None else result.reason.value,
-        score=result.score,
-        threshold=result.threshold,
-        class_name=result.class_name,
-        latency_us=round(1e3 * result.latency_ms),
-        views=tuple(
-            ViewRow(
-                view=view.number,
-                verdict=view.verdict.value,
-                reason=None if view.reason is None else view.reason.value,
-                detail=view.detail,
-                score=view.score,
-                threshold=view.threshold,
-                class_name=view.class_name,
-            )
-            for view in result.views
-        ),
-    )
-
-
-def _check_size(size: tuple[int, int], recipe: Recipe) -> None:
-    wanted = recipe.frames.size
-    if wanted is not None and size[::-1] != tuple(wanted):
-        raise FrameError(
-            f"the frame has {size[1]}×{size[0]} pixels, and the recipe asks for "
-            f"{wanted[0]}×{wanted[1]}",
-            Reason.WRONG_SIZE,
-        )

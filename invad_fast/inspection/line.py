@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from invad_fast.errors import first_line
 from invad_fast.inspection.engine import IN_FLIGHT, Answer, Job, Order, Ready
 from invad_fast.inspection.engine_end import EngineEnd
-from invad_fast.inspection.pictures import PictureStore
+from invad_fast.inspection.part import Reason, View, missing
+from invad_fast.inspection.pictures import Original, PictureStore
+from invad_fast.inspection.preprocess import FrameError, frame_size, preprocess
 from invad_fast.inspection.queue import Frame, FrameQueue
 from invad_fast.inspection.recipe import Recipe
 from invad_fast.inspection.slots import Slots
@@ -51,6 +55,35 @@ class Line:
         if self.slots is None:
             self.slots = Slots(self.engine.memory, self._slots, message.input_size)
         self.ready, self.fault = True, ""
+
+    def take_in(self, frame: Frame, image: Any, pixel_format: str) -> View | None:
+        """Puts a picture into its slot, without the lock; what its view is where that fails."""
+        recipe, slots = self.recipe, self.slots
+        assert slots is not None  # else there was no place for a frame
+        try:
+            frame.size = frame_size(image, pixel_format)
+            self._check_size(frame.size)
+            preprocess(
+                image, pixel_format, slots.input_size,
+                levels=recipe.score.levels, out=slots.inputs[frame.slot],
+            )  # fmt: skip
+            if self.store is not None:
+                original = Original(np.array(image), pixel_format, recipe.score.levels)
+                frame.part.originals[frame.view] = original
+        except FrameError as error:
+            return missing(frame.view, error.reason, str(error))
+        except Exception as error:  # no memory, say: the slot must not be lost with it
+            return missing(frame.view, Reason.DAMAGED_FRAME, first_line(error))
+        return None
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        wanted = self.recipe.frames.size
+        if wanted is not None and size[::-1] != tuple(wanted):
+            raise FrameError(
+                f"the frame has {size[1]}×{size[0]} pixels, and the recipe asks for "
+                f"{wanted[0]}×{wanted[1]}",
+                Reason.WRONG_SIZE,
+            )
 
     def dispatch(self) -> None:
         """Gives the engine what it can take."""

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from invad_fast.inspection.accounts import Accounts
 from invad_fast.inspection.engine import Failed, Ready
 from invad_fast.inspection.line import Line
-from invad_fast.inspection.open_part import OpenPart, judged, missing
-from invad_fast.inspection.part import Reason, View
+from invad_fast.inspection.open_part import OpenPart, judged
+from invad_fast.inspection.part import Reason, View, missing
 
 
 class Loop:

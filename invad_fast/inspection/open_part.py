@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invad_fast.inspection.engine import Answer
-from invad_fast.inspection.part import Reason, Ticket, View
+from invad_fast.inspection.part import Reason, Ticket, View, missing
 from invad_fast.inspection.pictures import Original
 from invad_fast.inspection.queue import Frame
-from invad_fast.prediction import Verdict, judge
+from invad_fast.prediction import judge
 
 if TYPE_CHECKING:
     from invad_fast.inspection.line import Line
@@ -43,11 +43,6 @@ class OpenPart:
     originals: dict[int, Original] = field(default_factory=dict)
     decided: bool = False
     golden: bool = False
-
-
-def missing(view: int, reason: Reason, detail: str = "") -> View:
-    """A view that is not inspected."""
-    return View(view, Verdict.NOT_INSPECTED, reason, detail)
 
 
 def judged(frame: Frame, answer: Answer, scores: np.ndarray | None) -> View:

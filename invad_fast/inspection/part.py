@@ -59,6 +59,11 @@ class View:
     times_ms: dict[str, float] = field(default_factory=dict, compare=False)
 
 
+def missing(view: int, reason: Reason, detail: str = "") -> View:
+    """A view that is not inspected."""
+    return View(view, Verdict.NOT_INSPECTED, reason, detail)
+
+
 @dataclass(frozen=True)
 class Result:
     """The one verdict of a part.

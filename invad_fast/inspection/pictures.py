@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from invad_fast.data.levels import Levels
 from invad_fast.errors import InputError
 from invad_fast.files import make_folder, written_whole
 from invad_fast.inspection.ledger import Ledger
@@ -26,10 +27,11 @@ _PATTERN = "*/[0-9]*-*.png"
 
 @dataclass(frozen=True)
 class Original:
-    """A frame as the camera gave it."""
+    """A frame as the camera gave it, and the range that it is scaled from, as it was scored."""
 
     pixels: np.ndarray
     pixel_format: str
+    levels: Levels | None
 
 
 class PictureStore:
@@ -111,7 +113,7 @@ class PictureStore:
         from PIL import Image
 
         size = frame_size(original.pixels, original.pixel_format)
-        pixels = preprocess(original.pixels, original.pixel_format, size)
+        pixels = preprocess(original.pixels, original.pixel_format, size, levels=original.levels)
         name = f"{time.strftime('%Y-%m-%d', time.gmtime())}/{part:010d}-{view}.png"
         file = self._folder / name
         make_folder(file.parent)

@@ -1,0 +1,33 @@
+"""Parts whose verdict is known: a line starts only where they come out so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from invad_fast.errors import InputError
+from invad_fast.inspection.part import Result
+from invad_fast.inspection.recipe import Recipe
+
+
+def check_golden_parts(recipe: Recipe, judge: Callable[[str, np.ndarray], Result]) -> None:
+    """Judges each by the line itself.
+
+    Args:
+        judge: takes a part's name and its picture, H×W×3 uint8 RGB.
+
+    Raises:
+        InputError: for one that comes out otherwise, or whose picture cannot be read.
+    """
+    from invad_fast.data.images import load_image  # imports PIL, which takes its time
+
+    for golden in recipe.golden_parts:
+        file = recipe.path_of(golden.image)
+        result = judge(golden.image, load_image(file, None, recipe.score.levels))
+        if result.verdict.value != golden.verdict:
+            told = "" if result.score is None else f", its score {result.score:.6g}"
+            raise InputError(
+                f"the golden part {file} must come out as {golden.verdict} and came out as "
+                f"{result.verdict.value}{told}: the line does not start"
+            )
