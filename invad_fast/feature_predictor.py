@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from invad_fast.anomaly_map import map_and_score
 from invad_fast.checked import unknown_name
 from invad_fast.class_prototypes import ClassPrototypes
-from invad_fast.data.region_of_interest import inside_of, largest_part
+from invad_fast.data.region_of_interest import largest_part
 from invad_fast.data.size import Size
 from invad_fast.data.tensors import MEAN, STD
 from invad_fast.encoder import Encoder
@@ -135,7 +135,6 @@ class FeaturePredictor(nn.Module, ABC):
         """N scores of finite maps by a rule that takes no plain maximum."""
         if rule.pooling is not None:
             return image_scores(maps, rule.pooling)
-        inside = None if rule.region is None else inside_of(rule.region, self.input_size)
         room = math.prod(self.input_size)
         if rule.region is not None:
             room = largest_part(rule.region, self.input_size)
@@ -144,7 +143,7 @@ class FeaturePredictor(nn.Module, ABC):
                 f"the largest part of the region of interest has {room} pixels of the map: a "
                 f"least area of {rule.least_area} does not fit into it"
             )
-        return region_scores(maps.cpu().numpy(), rule.least_area, inside)
+        return region_scores(maps.cpu().numpy(), rule.least_area, rule.inside(self.input_size))
 
     def _run(self, images: Tensor, mode: str, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised images N×3×H×W → (maps N×H×W, scores N, descriptors N×D), float32."""

@@ -16,7 +16,8 @@ import contourpy
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from invad_fast.prediction import ALL_CLASSES, Predictor, Verdict, exceeds
+from invad_fast.metrics.region_scores import counted
+from invad_fast.prediction import ALL_CLASSES, Predictor, ScoreRule, Verdict, exceeds
 
 TRUTH_COLOUR = (0, 229, 255)
 FOUND_COLOUR = (255, 48, 48)
@@ -54,6 +55,7 @@ def overlay(
     threshold: float | None,
     verdict: str,
     score: float,
+    rule: ScoreRule | None = None,
 ) -> Image.Image:
     """The photo with its map over it, what was found outlined, and verdict and score stamped.
 
@@ -64,10 +66,11 @@ def overlay(
         threshold: what lies above it is outlined in red; None for no outline.
         verdict: REJECT, PASS or NOT_INSPECTED.
         score: the image's.
+        rule: by which it was made: what does not count is not outlined.
     """
     drawn = _heat(photo, scores, scale)
     if threshold is not None:
-        _outline_found(drawn, scores, threshold)
+        _outline_found(drawn, scores, threshold, rule)
     _stamp(drawn, scores, threshold, verdict, score)
     return drawn
 
@@ -78,6 +81,7 @@ def panel(
     scale: float,
     mask: np.ndarray | None = None,
     threshold: float | None = None,
+    rule: ScoreRule | None = None,
 ) -> Image.Image:
     """Photo with the mask's contour, map, and overlay with the contour of what was found.
 
@@ -89,13 +93,14 @@ def panel(
         scale: score that gets the brightest colour.
         mask: of any size, outlined in cyan.
         threshold: what lies above it is outlined in red.
+        rule: by which scores are made: what does not count is not outlined.
     """
     first = Image.fromarray(photo)
     if mask is not None and mask.any():
         _outline(first, mask.astype(np.float64), 0.5, TRUTH_COLOUR)
     last = _heat(photo, scores, scale)
     if threshold is not None:
-        _outline_found(last, scores, threshold)
+        _outline_found(last, scores, threshold, rule)
     parts = [first, _scaled_map(scores, scale, first.size), last]
     width, height = first.size
     across, down = (0, height + _GAP) if width > 2 * height else (width + _GAP, 0)
@@ -177,10 +182,17 @@ def _opacities() -> list[int]:
     return (_MOST_OPAQUE * 255 * share**0.7).astype(int).tolist()
 
 
-def _outline_found(image: Image.Image, scores: np.ndarray, threshold: float) -> None:
+def _outline_found(
+    image: Image.Image, scores: np.ndarray, threshold: float, rule: ScoreRule | None
+) -> None:
     values = np.asarray(scores, np.float64)
-    if exceeds(values, threshold).any():
-        _outline(image, values, threshold, FOUND_COLOUR)
+    above = exceeds(values, threshold)
+    found = above
+    if rule is not None:
+        found = counted(above, rule.least_area, rule.inside(values.shape))
+    if found.any():
+        below = 2 * threshold - values.max()
+        _outline(image, np.where(above & ~found, below, values), threshold, FOUND_COLOUR)
 
 
 def _outline(

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from invad_fast.checked import checked
 from invad_fast.data.levels import LevelsOption
-from invad_fast.data.region_of_interest import RegionOption
+from invad_fast.data.region_of_interest import RegionOption, inside_of
 from invad_fast.errors import InputError
 
 Array = Any
@@ -109,6 +109,10 @@ class ScoreRule:
     def takes_maximum(self) -> bool:
         """Whether the whole map's highest pixel is the score, but for pooling."""
         return self.least_area == 1 and self.region is None
+
+    def inside(self, size: tuple[int, int]) -> Any:
+        """H×W bool, the region of interest on a map of this size; None for everywhere."""
+        return None if self.region is None else inside_of(self.region, size)
 
     def but(self, **changes: Any) -> ScoreRule:
         """This rule with fields replaced; those that are None stay."""

@@ -15,6 +15,7 @@ from invad_fast.data.region_of_interest import check_polygons, inside_of, larges
 from invad_fast.inspection.regions import regions_above
 from invad_fast.metrics import region_scores as module
 from invad_fast.metrics.region_scores import region_scores
+from invad_fast.pictures import overlay
 
 AROUND = np.ones((3, 3), int)
 
@@ -155,3 +156,26 @@ def test_predict_calibrate_and_evaluate_take_the_rule(
     done = invad("evaluate", parts, "--model", model, "--output", tmp_path / "e")
     assert done.status == 0 and '"least_area": 12' in (tmp_path / "e/figures.json").read_text()
     one_line("does not fit", lambda: list(predict_files(loaded, images, least_area=10**6)))
+
+
+def test_what_does_not_count_is_not_outlined() -> None:
+    """The picture and the verdict are of one mind."""
+    scores = np.zeros((64, 64), np.float32)
+    scores[10:13, 10:13], scores[40:50, 40:50] = 1, 1
+    photo = np.full((64, 64, 3), 128, np.uint8)
+
+    def red(rule: ScoreRule | None) -> np.ndarray:
+        drawn = np.asarray(overlay(photo, scores, 1e9, 0.5, "PASS", 0.0, rule)).astype(int)
+        return (drawn[..., 0] - drawn[..., 1] > 100) & (np.arange(64)[:, None] > 8)
+
+    speck, spot = np.s_[8:15, 8:15], np.s_[36:54, 36:54]
+    assert red(None)[speck].any() and red(None)[spot].any()
+    large = red(ScoreRule(mode="unified", least_area=20))
+    assert not large[speck].any() and large[spot].any()
+    corner = red(ScoreRule(mode="unified", region="0,0 0.4,0 0.4,0.4 0,0.4"))
+    assert corner[speck].any() and not corner[spot].any()
+
+
+def test_an_area_larger_than_the_map_is_never_there(core: str) -> None:
+    assert (region_scores(np.ones((2, 3, 4), np.float32), 13) == -np.inf).all()
+    assert region_scores(np.ones((0, 3, 4), np.float32), 2).shape == (0,)

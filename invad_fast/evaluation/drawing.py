@@ -66,7 +66,7 @@ def _picture(maps: Maps, result: ClassResult, index: int, scale: float, path: Pa
     scores = torch.as_tensor(found.map)[0].float().cpu().numpy()
     photo = load_image(record.image, size, levels)
     with written_whole(path) as partial:
-        panel(photo, scores, scale, mask, result.threshold).save(partial, format="PNG")
+        panel(photo, scores, scale, mask, result.threshold, maps.rule).save(partial, format="PNG")
     return Picture(
         path, record, float(result.scores[index]), result.threshold, result.outcomes[index]
     )

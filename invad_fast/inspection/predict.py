@@ -227,7 +227,9 @@ class _Judge:
         scale, limit = picture_scale(self.predictor), row["threshold"]
         pictures = {
             "map": Image.fromarray(colour_map(scores, scale)),
-            "overlay": overlay(photo, scores, scale, limit, row["verdict"], row["score"]),
+            "overlay": overlay(
+                photo, scores, scale, limit, row["verdict"], row["score"], self.rule
+            ),
         }
         stem = self.names.of(row["part_id"])
         paths = {kind: self.folder / f"{stem}_{kind}.png" for kind in pictures}

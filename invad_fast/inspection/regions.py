@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from invad_fast.data.region_of_interest import inside_of
+from invad_fast.metrics.region_scores import counted
 from invad_fast.prediction import ScoreRule, exceeds
 
 
@@ -35,8 +34,8 @@ def regions_above(
         ``longest_side_mm``.
     """
     above = exceeds(scores, threshold)
-    if rule is not None and rule.region is not None:
-        above = above & inside_of(rule.region, scores.shape)
+    if rule is not None:
+        above = counted(above, rule.least_area, rule.inside(scores.shape))
     if not above.any():
         return []
     from scipy import ndimage  # a fifth of a second at start-up that a good part need not wait for
@@ -46,11 +45,8 @@ def regions_above(
     numbers = np.arange(1, count + 1)
     pixels = ndimage.sum_labels(np.ones_like(scores), labels, numbers)
     peaks = ndimage.maximum(scores, labels, numbers)
-    least = 1 if rule is None else rule.least_area
     found = []
     for number, place in enumerate(ndimage.find_objects(labels), 1):
-        if pixels[number - 1] < least:
-            continue
         rows, columns = place
         top, left = rows.start * down, columns.start * across
         width, height = columns.stop * across - left, rows.stop * down - top
@@ -109,11 +105,9 @@ def _longest_side(corners: np.ndarray) -> float:
     from scipy.spatial import ConvexHull
 
     hull = corners[ConvexHull(corners).vertices]
-    best, side = math.inf, 0.0
-    for one, two in zip(hull, np.roll(hull, -1, 0)):
-        along = (two - one) / np.hypot(*(two - one))
-        across = np.array([-along[1], along[0]])
-        spans = np.ptp(hull @ along), np.ptp(hull @ across)
-        if spans[0] * spans[1] < best:
-            best, side = spans[0] * spans[1], max(spans)
-    return float(side)
+    edges = np.roll(hull, -1, 0) - hull
+    along = edges / np.hypot(*edges.T)[:, None]
+    across = along[:, ::-1] * (-1, 1)
+    spans = np.ptp(hull @ along.T, 0), np.ptp(hull @ across.T, 0)
+    smallest = int((spans[0] * spans[1]).argmin())  # one of its sides lies along an edge
+    return float(max(spans[0][smallest], spans[1][smallest]))

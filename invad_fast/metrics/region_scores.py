@@ -25,11 +25,32 @@ def region_scores(
         connected part so large.
     """
     maps = np.ascontiguousarray(maps, np.float32)
+    if least_area > maps.shape[1] * maps.shape[2]:
+        return np.full(len(maps), -np.inf, np.float32)
     native = native_module()
     if native is None:
         return np.array([_region_score(each, least_area, inside) for each in maps], np.float32)
     mask = None if inside is None else np.ascontiguousarray(inside, np.uint8)
     found: np.ndarray = native.region_scores(maps, least_area, mask)
+    return found
+
+
+def counted(above: np.ndarray, least_area: int, inside: np.ndarray | None = None) -> np.ndarray:
+    """H×W bool: of the pixels above a threshold, those of regions that count.
+
+    Args:
+        above: H×W bool.
+        least_area, inside: as for :func:`region_scores`.
+    """
+    kept = above if inside is None else above & inside
+    if least_area == 1 or not kept.any():
+        return kept
+    from scipy import ndimage  # a fifth of a second at start-up that a good part need not wait for
+
+    labels, _ = ndimage.label(kept, np.ones((3, 3), int))
+    large = np.bincount(labels.ravel()) >= least_area
+    large[0] = False
+    found: np.ndarray = large[labels]
     return found
 
 
