@@ -8,6 +8,8 @@ import threading
 import time
 from pathlib import Path
 
+from ledger_process import told_by
+
 from invad_fast.inspection.ledger import Ledger
 from invad_fast.inspection.ledger.part_rows import part_rows
 from invad_fast.inspection.ledger.totals import totals
@@ -35,10 +37,7 @@ def kill_a_line(folder: Path, rng: random.Random) -> int:
     line = subprocess.Popen([sys.executable, LINE, folder], stdout=subprocess.PIPE)
     assert line.stdout is not None and line.stdout.readline() == b"ready\n"
     threading.Timer(rng.uniform(0.005, 0.4), line.kill).start()
-    whole = line.stdout.read().rpartition(b"\n")[0]  # the last may be torn
-    told = [row.split() for row in whole.splitlines()]
-    line.wait()
-    line.stdout.close()
+    told = told_by(line)
     rows = {row["id"]: row["verdict"] for row in part_rows(folder / "line.db")}
     assert all(rows[int(id_)] == verdict.decode() for _, id_, verdict in told)
     until = time.monotonic() + 10
