@@ -190,6 +190,13 @@ def test_out_must_fit() -> None:
         one_line("out must be contiguous", lambda o=out: preprocess(frame, "RGB8", (4, 4), out=o))
 
 
+def test_sizes_that_are_none() -> None:
+    frame = np.zeros((4, 4, 3), np.uint8)
+    for size in ((-1, 4), (0, 4), (4,)):
+        one_line("the size of the result", lambda s=size: preprocess(frame, "RGB8", s))
+    one_line("out must be", lambda: preprocess(frame, "RGB8", (4, 4), out=[1]))
+
+
 @pytest.mark.parametrize("levels", [(5, 5), (100, 5), (-1, -1), (0, 65536)])
 def test_levels_must_rise(levels: tuple[int, int]) -> None:
     frame = np.zeros((4, 4), np.uint16)

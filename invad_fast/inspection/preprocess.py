@@ -95,13 +95,16 @@ def preprocess(
 
     Raises:
         FrameError: where the frame is no array of this format.
-        InputError: where levels are no range, or out does not fit.
+        InputError: where size or levels are none, or out does not fit.
     """
     height, width = frame_size(frame, pixel_format)
     levels = levels_of(levels)  # compiled code divides by their span
+    if len(size) != 2 or min(size) < 1:
+        raise InputError(f"the size of the result is (height, width) in pixels, not {size!r:.60}")
     if out is None:
         out = np.empty((*size, 3), np.uint8)
-    elif out.shape != (*size, 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
+    fits = isinstance(out, np.ndarray) and out.shape == (*size, 3) and out.dtype == np.uint8
+    if not (fits and out.flags.c_contiguous):
         raise InputError(f"out must be contiguous uint8 {size[0]}×{size[1]}×3")
     native = native_module()
     found = PIXEL_FORMATS[pixel_format]
