@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import math
 import os
 import selectors
 import threading
@@ -54,6 +53,7 @@ class Loop:
         self.stopping = self.abandons = False
         self._finish, self._failed = finish, failed
         self._deadlines: list[tuple[float, int]] = []
+        self._sleeps_until = 0.0
         self._thread = threading.Thread(target=self._run, name="inspector", daemon=True)
 
     # ---- from other threads
@@ -116,11 +116,10 @@ class Loop:
     # ---- with the lock held
 
     def add(self, part: OpenPart) -> bool:
-        """Takes a part in; whether its deadline is the next one, so that the loop must wake."""
+        """Takes a part in; whether the loop must be woken, since it sleeps beyond its deadline."""
         self.parts[part.ticket.id] = part
-        earliest = not self._deadlines or part.deadline < self._deadlines[0][0]
         heapq.heappush(self._deadlines, (part.deadline, part.ticket.id))
-        return earliest
+        return part.deadline < self._sleeps_until
 
     def note(self, part: OpenPart, view: View) -> list[OpenPart]:
         """Notes what became of a view; the part, where it was the last: finish it."""
@@ -155,8 +154,9 @@ class Loop:
         with self.lock:
             if self.stopping and not self.parts and not self.busy:
                 return False
-            pause = self._next_event() - time.monotonic()
-        events = self._selector.select(None if pause == math.inf else max(0.0, pause))
+            now = time.monotonic()
+            self._sleeps_until = self._next_event(now)
+        events = self._selector.select(max(0.0, self._sleeps_until - now))
         finished: list[OpenPart] = []
         for key, _ in events:
             if key.data is None:
@@ -177,13 +177,16 @@ class Loop:
             self._finish(part)
         return True
 
-    def _next_event(self) -> float:
+    def _next_event(self, now: float) -> float:
         """When there is something to do though nothing comes."""
         if self.stopping and self.abandons and self.parts:
             return 0.0
-        times = [line.next_event() for line in (*self.lines.values(), *self.others)]
+        lines = (*self.lines.values(), *self.others)
+        times = [line.next_event() for line in lines]
+        # Not beyond the deadline of a part that is triggered now: so no trigger wakes the loop.
+        times += [now + line.recipe.deadline_ms / 1e3 for line in lines]
         times += [self._deadlines[0][0]] if self._deadlines else []
-        return min(times, default=math.inf)
+        return min(times, default=now + 1.0)
 
     def _receive(self, line: Line) -> list[OpenPart]:
         finished: list[OpenPart] = []
