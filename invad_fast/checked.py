@@ -65,7 +65,7 @@ def checked(cls: type[T]) -> type[T]:
     Fields may carry ``pydantic.Field`` bounds; numbers that are not finite are refused, and so are
     true and false for numbers. A fault of one field is a `FieldError`.
     """
-    config = ConfigDict(allow_inf_nan=False)
+    config = ConfigDict(allow_inf_nan=False, extra="forbid")
     made: Any = dataclass(frozen=True, kw_only=True, config=config)(cls)
     initialize = made.__init__
 

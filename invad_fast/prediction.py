@@ -257,6 +257,11 @@ class Thresholds(MutableMapping[str, float]):
             return None
         return self._values[name]
 
+    def provisional(self, class_name: str | None) -> bool:
+        """Whether the class's threshold is only for a first look."""
+        name = self.name_for(class_name)
+        return name is not None and self._origins[name].provisional
+
     def why_none(self, rule: ScoreRule) -> str | None:
         """Why there is no threshold for scores made by ``rule``; None where there may be one."""
         if not self._values:

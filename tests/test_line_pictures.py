@@ -1,5 +1,6 @@
 """Pictures of a line: rejects, near misses and a random sample, bounded, each with its row."""
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_rejects_and_near_misses_are_kept(tmp_path: Path) -> None:
     assert [(part, why) for part, why, _, _ in found] == [
         ("p115", near), ("p127", near), ("p128", reject), ("p250", reject)]  # fmt: skip
     for part, _, file, _ in found:
-        pixels = np.asarray(Image.open(tmp_path / "kept" / file))
+        pixels = np.asarray(Image.open(tmp_path / file))
         assert (pixels == stub.picture(int(part[1:]))).all()
     assert len(list((tmp_path / "kept").glob("*/*"))) == 4
     assert verify(ledger)[0] == []
@@ -68,17 +69,56 @@ def test_the_oldest_go_and_their_rows_stay(tmp_path: Path) -> None:
     assert left == {Path(file).name for _, _, file, removed in found if removed is None}
 
 
-def test_a_restart_finds_strays_and_losses(tmp_path: Path) -> None:
+def test_a_restart_finds_losses_and_leaves_files_of_others(tmp_path: Path) -> None:
     ledger = run(tmp_path, [200, 210], sample=0)
     day = next((tmp_path / "kept").iterdir())
     kept = sorted(day.iterdir())
     kept[0].unlink()
-    (day / "0000000099-0.png").write_bytes(b"of a process that was killed")
-    (day / ".0123.partial").write_bytes(b"half")
-    (day / "notes.txt").write_text("a person's own")
+    theirs = [day / "0000000099-0.png", tmp_path / "kept" / "scans" / "0001-left.png"]
+    for file in theirs:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"a person's own")
+    left, new = day / ".0123.partial", day / ".4567.partial"
+    for file in (left, new):
+        file.write_bytes(b"half")
+    os.utime(left, (0, 0))  # of a process that was killed long ago
     run(tmp_path, [10], sample=0)
-    assert {file.name for file in day.iterdir()} == {kept[1].name, "notes.txt"}
+    assert sorted(day.iterdir()) == sorted([new, theirs[0], kept[1]]) and theirs[1].exists()
     assert [removed is None for *_, removed in rows(ledger)] == [False, True]
+
+
+def test_a_second_ledger_takes_no_picture_of_the_first(tmp_path: Path) -> None:
+    first = run(tmp_path, [200, 210], sample=0)
+    before = {file: file.read_bytes() for file in (tmp_path / "kept").glob("*/*")}
+    first.rename(tmp_path / "old.db")
+    second = run(tmp_path, [220], sample=0)
+    assert len(before) == 2 and all(file.read_bytes() == before[file] for file in before)
+    ((_, _, file, _),) = rows(second)
+    assert (tmp_path / file).name == "0000000001-0-2.png"  # the first has such a part too
+
+
+def test_a_recipe_that_changes_changes_what_is_kept(tmp_path: Path) -> None:
+    made = [recipe(tmp_path, pictures={"folder": "kept", "sample": n}) for n in (0, 1)]
+    with Inspector(made[0], tmp_path / "line.db", engine=MAKER) as line:
+        line.inspect(stub.picture(10), **RGB)
+        line.change_recipe(made[1])
+        line.inspect(stub.picture(10), "second", **RGB)
+    assert [part for part, *_ in rows(tmp_path / "line.db")] == ["second"]
+
+
+def test_views_that_come_late_hold_up_no_pictures(tmp_path: Path) -> None:
+    made = recipe(tmp_path, pictures={"folder": "kept", "sample": 1}, deadline_ms=60)
+    with Inspector(made, tmp_path / "line.db", engine=MAKER) as line:
+        for _ in range(30):
+            ticket = line.trigger(views=20)
+            ticket.frame(stub.picture(10), 0, "RGB8")
+            until = time.monotonic() + 0.1
+            for view in range(1, 20):
+                while time.monotonic() < until - 0.04 + 0.004 * view:
+                    pass
+                ticket.frame(stub.picture(10), view, "RGB8")
+        assert not line.faults
+    assert len({part for part, *_ in rows(tmp_path / "line.db")}) == 30
 
 
 def test_pictures_that_cannot_be_kept_are_counted(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
@@ -22,45 +23,69 @@ class Delivery:
 
     def __init__(self, on_result: Callback | None) -> None:
         self._on_result = on_result
-        self._listeners: tuple[SimpleQueue[Result | None], ...] = ()
+        self._lock = threading.Lock()
+        self._closed = False
+        # Whoever drops its iterator is held no results.
+        self._listeners: weakref.WeakSet[SimpleQueue[Result | None]] = weakref.WeakSet()
         self._calls: SimpleQueue[tuple[Callback, Result] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="callbacks", daemon=True)
+
+    def start(self) -> None:
+        """Begins to call."""
         self._thread.start()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is asked in the thread of callbacks."""
+        return self._thread is threading.current_thread()
 
     def results(self) -> Iterator[Result]:
         """The results from now on; ends when this closes."""
         listener: SimpleQueue[Result | None] = SimpleQueue()
-        self._listeners += (listener,)
+        with self._lock:
+            if self._closed:
+                listener.put(None)
+            self._listeners.add(listener)
         return iter(listener.get, None)
 
     def give(self, result: Result) -> None:
         """To all."""
-        for listener in self._listeners:
-            listener.put(result)
+        with self._lock:
+            for listener in self._listeners:
+                listener.put(result)
         if self._on_result is not None:
             self.call(self._on_result, result)
 
     def call(self, function: Callback, result: Result) -> None:
-        """Calls the function in the thread of callbacks."""
-        self._calls.put((function, result))
+        """Calls the function in the thread of callbacks; in this one where that has ended."""
+        with self._lock:
+            if not self._closed:
+                self._calls.put((function, result))
+                return
+        _call(function, result)
 
     def close(self) -> None:
         """Returns when all callbacks have been called."""
-        for listener in self._listeners:
-            listener.put(None)
-        self._calls.put(None)
-        if self._thread is not threading.current_thread():
+        with self._lock:
+            self._closed = True
+            for listener in self._listeners:
+                listener.put(None)
+            self._calls.put(None)
+        if not self.is_here:
             self._thread.join()
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
-            function, result = call
-            try:
-                function(result)
-            except Exception as error:
-                warnings.warn(
-                    f"a callback failed for part {result.part_id!r}: {type(error).__name__}: "
-                    f"{first_line(error)}",
-                    InputWarning,
-                    stacklevel=1,
-                )
+            _call(*call)
+
+
+def _call(function: Callback, result: Result) -> None:
+    try:
+        function(result)
+    except Exception as error:
+        warnings.warn(
+            f"a callback failed for part {result.part_id!r}: {type(error).__name__}: "
+            f"{first_line(error)}",
+            InputWarning,
+            stacklevel=1,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import math
@@ -9,6 +10,8 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
+
+import numpy as np
 
 from invad_fast.errors import InputError, first_line
 from invad_fast.inspection.recipe import Recipe
@@ -78,6 +81,7 @@ class Answer:
     score: float = math.nan
     class_name: str | None = None
     threshold: float | None = None
+    provisional: bool = False
     regions: tuple[dict[str, Any], ...] = ()
     milliseconds: float = 0.0
     error: str = ""
@@ -112,18 +116,17 @@ def serve(connection: Connection, order: Order, memory: int) -> None:
             work.warm_up(slot)
     except Exception as error:
         line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: "
-        connection.send(Failed(line if isinstance(error, InputError) else line + first_line(error)))
+        line = line if isinstance(error, InputError) else line + first_line(error)
+        with contextlib.suppress(OSError):  # nobody waits for it any more
+            connection.send(Failed(line))
         return
     height, width = predictor.input_size
-    connection.send(Ready((height, width), predictor.digest))
-    while True:
-        try:
-            job = connection.recv()
-        except (EOFError, ConnectionError):
-            return
-        if job is None:
-            return
-        connection.send(work.answer(job))
+    try:
+        connection.send(Ready((height, width), predictor.digest))
+        while (job := connection.recv()) is not None:
+            connection.send(work.answer(job))
+    except (EOFError, OSError):  # the other end has closed
+        return
 
 
 class _Work:
@@ -133,9 +136,14 @@ class _Work:
         self.changes = _changes(predictor.score_rule, recipe.score)
 
     def warm_up(self, slot: int) -> None:
-        """The first run of a network makes its buffers; the first part shall not wait for it."""
+        """What a first run makes and loads, no part shall wait for: the network's buffers, and,
+        for the first part that is rejected, what measures regions.
+        """
         self.slots.inputs[slot] = 0
         self.predictor.predict(self.slots.inputs[slot : slot + 1], None, **self.changes)
+        spot = np.zeros(self.predictor.input_size, np.float32)
+        spot[:2, :2] = 1
+        regions_above(spot, 0.5, spot.shape)
 
     def answer(self, job: Job) -> Answer:
         started = time.perf_counter()
@@ -158,7 +166,8 @@ class _Work:
         if limit is not None and exceeds(score, limit):
             scale = recipe.frames.mm_per_pixel
             regions = tuple(regions_above(scores, limit, job.size, recipe.score, scale))
-        return Answer(job.number, score, name, limit, regions)
+        provisional = limit is not None and self.limits.provisional(name)
+        return Answer(job.number, score, name, limit, provisional, regions)
 
 
 def _changes(own: ScoreRule, wanted: ScoreRule) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class EngineEnd(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Begins to load; :meth:`receive` says when it has."""
+        """Begins to load; :meth:`receive` says when it has. OSError where there is no room."""
 
     @abstractmethod
     def may_start(self) -> bool:
@@ -44,10 +44,10 @@ class EngineEnd(ABC):
         """Readable when there is something to :meth:`receive`."""
         return self._connection.fileno()
 
-    def send(self, job: Job | None) -> None:
+    def send(self, told: Order | Job | None) -> None:
         """Hands over a job, None for the last; an engine that is gone tells by :meth:`receive`."""
         with contextlib.suppress(OSError):
-            self._connection.send(job)
+            self._connection.send(told)
 
     def receive(self) -> list[Ready | Failed | Answer] | None:
         """All that has come by now; None where the engine is gone."""

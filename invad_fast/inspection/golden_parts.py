@@ -26,8 +26,15 @@ def check_golden_parts(recipe: Recipe, judge: Callable[[str, np.ndarray], Result
         file = recipe.path_of(golden.image)
         result = judge(golden.image, load_image(file, None, recipe.score.levels))
         if result.verdict.value != golden.verdict:
-            told = "" if result.score is None else f", its score {result.score:.6g}"
+            told = "" if result.reason is None else f", {result.reason.value}"
+            told += f": {result.detail}" if result.detail else ""
+            told += "" if result.score is None else f", its score {result.score:.6g}"
             raise InputError(
                 f"the golden part {file} must come out as {golden.verdict} and came out as "
                 f"{result.verdict.value}{told}: the line does not start"
+            )
+        if golden.class_name not in (None, result.class_name):
+            raise InputError(
+                f"the golden part {file} is of class {golden.class_name!r} and was taken for "
+                f"{result.class_name!r}: the line does not start"
             )

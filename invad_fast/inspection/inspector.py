@@ -26,7 +26,15 @@ from invad_fast.inspection.ledger import Ledger, Outbox
 from invad_fast.inspection.line import Line
 from invad_fast.inspection.loop import Loop
 from invad_fast.inspection.open_part import OpenPart
-from invad_fast.inspection.part import Reason, Result, Ticket, check_trigger, missing, verdict_of
+from invad_fast.inspection.part import (
+    Reason,
+    Result,
+    Ticket,
+    check_trigger,
+    missing,
+    verdict_of,
+    whole,
+)
 from invad_fast.inspection.pictures import PictureStore
 from invad_fast.inspection.preprocess import (
     check_pixel_format,
@@ -37,7 +45,7 @@ from invad_fast.inspection.recipe import Recipe
 from invad_fast.inspection.thread_engine import ThreadEngine
 from invad_fast.prediction import Verdict
 
-_LOADING = 300.0  # seconds; a large model from a slow disk
+_GOLDEN = 300.0  # seconds for a golden part
 
 
 class Inspector:
@@ -48,7 +56,8 @@ class Inspector:
 
     Args:
         recipe: one, or several whose names differ (then ``trigger(recipe=NAME)`` chooses, and the
-            first is taken where it does not); a path is loaded.
+            first is taken where it does not); a path is loaded. They share the ledger, and with
+            it station and durability.
         ledger: file of the record.
         in_process: run the engine in a thread of this process, for research: one that hangs
             cannot be stopped, and one that crashes takes the process with it.
@@ -72,13 +81,13 @@ class Inspector:
         copy_to: str | None = None,
         engine: str = MODEL,
     ) -> None:
-        if isinstance(recipe, (str, Path)):
-            recipe = Recipe.load(recipe)
-        recipes = [recipe] if isinstance(recipe, Recipe) else list(recipe)
-        names = [each.name for each in recipes]
+        given = recipe if isinstance(recipe, (list, tuple)) else [recipe]
+        self._recipes = [_loaded(each) for each in given]
+        names = [each.name for each in self._recipes]
         if not names or len(set(names)) < len(names):
             raise InputError("give an inspector one recipe, or several whose names differ")
-        self._recipes = recipes
+        for each in self._recipes:
+            self._check_shares_ledger(each)
         self._ledger_path = Path(ledger)
         self._engine_kind = ThreadEngine if in_process else ProcessEngine
         self._maker = engine
@@ -86,19 +95,23 @@ class Inspector:
         self._current = ""
         self._golden = 0
         self._running = False
-        self._on_result, self._copy_to = on_result, copy_to
+        self._copy_to = copy_to
         self._stores: dict[str, PictureStore] = {}
         self._outbox: Outbox | None = None
+        self._entered = False
+        self._delivery = Delivery(on_result)
         self._loop = Loop(self._finish, self._fail)
 
     # ---- starting and stopping
 
     def __enter__(self) -> Inspector:
+        if self._entered:
+            raise InputError("an inspector runs once: make another one")
         first = self._recipes[0]
         self._ledger = Ledger(self._ledger_path, station=first.station, durability=first.durability)
-        self._delivery = Delivery(self._on_result)
+        self._delivery.start()
         self._loop.start()
-        self._running = True
+        self._entered = self._running = True
         try:
             if self._copy_to is not None:
                 self._outbox = Outbox(self._ledger, self._copy_to)
@@ -122,13 +135,19 @@ class Inspector:
     def close(self, finish: bool = True) -> None:
         """Takes no more parts; decides those there are, and closes the ledger.
 
+        In a callback it returns at once where another thread is about it already.
+
         Args:
             finish: inspect what is in the queue; else it is NOT_INSPECTED, "stopped".
 
         Raises:
-            InputError: where parts are missing from the ledger, which could not be written.
+            InputError: where parts are missing from the ledger, which could not be written, and
+                where the inspector had stopped by itself.
         """
-        with self._closing:  # a second thread waits until the first is through
+        # A second thread waits until the first is through, but for the one that it waits for.
+        if not self._closing.acquire(blocking=not self._delivery.is_here):
+            return
+        try:
             if self._running:
                 self._loop.stop(abandon=not finish)
                 self._running = False
@@ -138,6 +157,20 @@ class Inspector:
                 if self._outbox is not None:
                     self._outbox.close()
                 self._ledger.close()
+                if self._loop.fault:
+                    raise InputError(f"the inspector stopped by itself: {self._loop.fault}")
+        finally:
+            self._closing.release()
+
+    def _check_shares_ledger(self, recipe: Recipe) -> None:
+        first = self._recipes[0]
+        for key in ("station", "durability"):
+            own, others = getattr(recipe, key), getattr(first, key)
+            if own != others:
+                raise InputError(
+                    f"the recipe {recipe.name!r} says {key} {own!r}, and the ledger is kept with "
+                    f"{others!r}: recipes of one inspector share it"
+                )
 
     def _begin(self, recipe: Recipe) -> Line:
         line = Line(recipe, self._maker, self._engine_kind)
@@ -146,38 +179,41 @@ class Inspector:
 
     def _take_up(self, line: Line) -> None:
         """Waits until the engine has loaded, checks the golden parts, and puts the line to work."""
+        recipe = line.recipe
         try:
             self._wait_until_ready(line)
-            check_golden_parts(line.recipe, partial(self._judge_golden, line))
+            check_golden_parts(recipe, partial(self._judge_golden, line))
+            if recipe.pictures is not None:
+                line.store = self._store_of(recipe.path_of(recipe.pictures.folder))
+            self._ledger.note_recipe(recipe.name, recipe.digest, recipe.content)
+            if line.store is not None and recipe.pictures is not None:
+                line.store.take(recipe.pictures)
         except BaseException:
             self._loop.retire(line)
             raise
-        recipe = line.recipe
-        self._ledger.note_recipe(recipe.name, recipe.digest, recipe.content)
-        if recipe.pictures is not None:
-            folder = recipe.path_of(recipe.pictures.folder)
-            line.store = self._stores.get(str(folder)) or PictureStore(
-                recipe.pictures, folder, self._ledger
-            )
-            self._stores[str(folder)] = line.store
         self._loop.put_to_work(line)
 
+    def _store_of(self, folder: Path) -> PictureStore:
+        key = str(folder.resolve())
+        if key not in self._stores:
+            self._stores[key] = PictureStore(folder, self._ledger)
+        return self._stores[key]
+
     def _wait_until_ready(self, line: Line) -> None:
-        until = time.monotonic() + _LOADING
-        with self._loop.changed:
-            while not line.ready and not line.fault and time.monotonic() < until:
-                self._loop.changed.wait(until - time.monotonic())
+        loop = self._loop
+        with loop.changed:
+            loop.changed.wait_for(lambda: line.ready or line.fault or loop.stopping)
             if not line.ready:
-                raise InputError(line.fault or f"the engine has not loaded in {_LOADING:.0f} s")
+                raise InputError(line.fault or loop.fault or "the inspector is closing")
 
     # ---- what a line calls
 
-    def change_recipe(self, recipe: Recipe | str) -> None:
+    def change_recipe(self, recipe: Recipe | Path | str) -> None:
         """The recipe of the parts that are triggered from now on; those before keep theirs.
 
         Args:
-            recipe: the name of one that is loaded, or a new one, which is loaded first, while
-                parts go on; it takes the place of one of the same name.
+            recipe: the name of one that is loaded, or a new one (a path is read), which is loaded
+                first, while parts go on; it takes the place of one of the same name.
 
         Raises:
             InputError: as on entering; then nothing has changed.
@@ -187,10 +223,14 @@ class Inspector:
                 self._named(recipe)
                 self._current = recipe
             return
-        line = self._begin(recipe)
+        new = _loaded(recipe)
+        self._check_shares_ledger(new)
+        with self._loop.lock:
+            self._check_running()
+        line = self._begin(new)
         self._take_up(line)
         with self._loop.lock:
-            self._current = recipe.name
+            self._current = new.name
 
     def trigger(
         self,
@@ -211,34 +251,53 @@ class Inspector:
         Raises:
             InputError: for what is no trigger, and where the inspector is not running.
         """
+        views, encoder = check_trigger(part_id, views, encoder)
         with self._loop.lock:
-            if not self._running or self._loop.stopping:
-                raise InputError(
-                    "this inspector is not running: use it as `with Inspector(…) as i`"
-                )
-            check_trigger(part_id, views, encoder)
+            self._check_running()
             line = self._named(self._current if recipe is None else recipe)
             self._loop.busy += 1
             line.parts += 1  # so that it is not taken away meanwhile
-        started, now = time.monotonic(), time.time_ns() // 1000
-        recipe_ = line.recipe
-        id_, recorded = self._ledger.open_part(part_id, now, recipe_.name, recipe_.digest, encoder)
-        ticket = Ticket(self, id_, str(id_) if part_id is None else part_id, views)
-        deadline = started + line.recipe.deadline_ms / 1e3
-        part = OpenPart(ticket, line, now, started, deadline, encoder, [None] * views)
-        with self._loop.lock:
-            self._loop.busy -= 1
-            self._loop.accounts.triggered += 1
-            earliest = self._loop.add(part)
-            if not recorded:
-                lost = Reason.LEDGER, "the ledger cannot be written"
-                part.views = [missing(view, *lost) for view in range(views)]
-                self._loop.conclude(part)
+        part = None
+        try:
+            part, recorded = self._opened(line, part_id, views, encoder)
+        finally:  # Ctrl-C, say: nobody shall wait for a part that never was
+            with self._loop.changed:
+                self._loop.busy -= 1
+                if part is None:
+                    line.parts -= 1
+                    self._loop.changed.notify_all()
+                    self._loop.wake()
+                else:
+                    self._loop.accounts.triggered += 1
+                    late = self._loop.add(part)
+                    if not recorded:
+                        self._loop.conclude(part)
         if not recorded:
             self._finish(part)
-        elif earliest:
+        elif late:
             self._loop.wake()
-        return ticket
+        return part.ticket
+
+    def _opened(
+        self, line: Line, part_id: str | None, views: int, encoder: int | None
+    ) -> tuple[OpenPart, bool]:
+        """A part whose row is in the ledger; or that has none, and that is all of its verdict."""
+        started, now = time.monotonic(), time.time_ns() // 1000
+        recipe = line.recipe
+        id_, recorded = self._ledger.open_part(part_id, now, recipe.name, recipe.digest, encoder)
+        ticket = Ticket(self, id_, str(id_) if part_id is None else part_id, views)
+        deadline = started + recipe.deadline_ms / 1e3
+        part = OpenPart(ticket, line, now, started, deadline, encoder, [None] * views)
+        if not recorded:
+            lost = Reason.LEDGER, "the ledger cannot be written"
+            part.views = [missing(view, *lost) for view in range(views)]
+        return part, recorded
+
+    def _check_running(self) -> None:
+        if self._loop.fault:
+            raise InputError(f"the inspector stopped by itself: {self._loop.fault}")
+        if not self._running or self._loop.stopping:
+            raise InputError("this inspector is not running: use it as `with Inspector(…) as i`")
 
     def submit(
         self,
@@ -274,10 +333,19 @@ class Inspector:
         return self._delivery.results()
 
     def wait_for_room(self, most: int, timeout: float | None = None) -> bool:
-        """Waits until fewer than ``most`` parts have no verdict: for sources that can wait."""
+        """Waits until fewer than ``most`` parts have no verdict: for sources that can wait.
+
+        Returns:
+            Whether there is room; False also where the inspector stops by itself.
+        """
         loop = self._loop
+
+        def has_room() -> bool:
+            return len(loop.parts) + loop.busy < most
+
         with loop.changed:
-            return loop.changed.wait_for(lambda: len(loop.parts) + loop.busy < most, timeout)
+            loop.changed.wait_for(lambda: has_room() or loop.fault, timeout)
+            return has_room()
 
     @property
     def accounts(self) -> Accounts:
@@ -302,8 +370,10 @@ class Inspector:
                 for line in self._loop.lines.values()
                 if line.fault or not line.ready
             ]
-        lost = self._ledger.unrecorded
-        if lost:
+        if self._loop.fault:
+            found.append(f"the inspector stopped by itself: {self._loop.fault}")
+        if self._entered and self._ledger.unrecorded:
+            lost = self._ledger.unrecorded
             found.append(f"ledger: {lost} parts are not recorded yet: {self._ledger.fault}")
         for folder, store in self._stores.items():
             if store.let_go:
@@ -329,7 +399,7 @@ class Inspector:
             self._golden += 1
             ticket = Ticket(self, -self._golden, name, 1)
             line.parts += 1
-            until = now + _LOADING
+            until = now + _GOLDEN
             self._loop.add(OpenPart(ticket, line, 0, now, until, None, [None], golden=True))
         self._loop.wake()
         return ticket.frame(picture, 0, "RGB8").result()
@@ -366,7 +436,7 @@ class Inspector:
 
     def _taken(self, ticket: Ticket, view: int) -> OpenPart | None:
         """The part of a view that comes now; None where it came too late. The lock is held."""
-        if isinstance(view, bool) or not isinstance(view, int) or not 0 <= view < ticket.views:
+        if whole(view) is None or not 0 <= view < ticket.views:
             raise InputError(
                 f"part {ticket.part_id!r} has the views 0 to {ticket.views - 1}, not {view!r:.60}"
             )
@@ -396,31 +466,46 @@ class Inspector:
 
     def _finish(self, part: OpenPart) -> None:
         """Makes the verdict, records it, and only then lets it out."""
-        loop = self._loop
+        loop, result = self._loop, None
+        try:
+            result = self._recorded(part)
+            with loop.lock:
+                if not part.golden:
+                    loop.accounts.add(result)
+            part.ticket.settle(result)
+        finally:
+            with loop.changed:  # while the part is busy nothing closes
+                loop.busy -= 1
+                loop.changed.notify_all()
+                if loop.stopping:
+                    loop.wake()
+
+    def _recorded(self, part: OpenPart) -> Result:
         views = tuple(view for view in part.views if view is not None)
         result = result_of(part, views, *verdict_of(views))
         if not part.golden:
             recorded = all(view.reason is not Reason.LEDGER for view in views)
             if recorded and not self._ledger.decide(decision_of(result)):
                 result = result_of(part, views, Verdict.NOT_INSPECTED, Reason.LEDGER)
-            # While the part is busy nothing closes: none of these misses it.
             self._delivery.give(result)
-            if part.line.store is not None:
-                part.line.store.offer(result, part.originals)
-        with loop.changed:
-            if not part.golden:
-                loop.accounts.add(result)
-            loop.busy -= 1
-            loop.changed.notify_all()
-            stopping = loop.stopping
-        part.ticket.settle(result)
-        if stopping:
-            loop.wake()
+            settings = part.line.recipe.pictures
+            if part.line.store is not None and settings is not None:
+                with self._loop.lock:
+                    originals = dict(part.originals)  # a late view may come all the same
+                part.line.store.offer(result, originals, settings)
+        return result
 
-    def _fail(self, parts: list[OpenPart], error: BaseException) -> None:
-        for part in parts:
-            part.ticket.fail(error)
+    def _fail(self, part: OpenPart, error: BaseException) -> None:
+        part.ticket.fail(error)
 
     def call_back(self, function: Callable[[Result], None], result: Result) -> None:
         """See :meth:`Ticket.add_done_callback`, which calls this."""
         self._delivery.call(function, result)
+
+
+def _loaded(recipe: Any) -> Recipe:
+    if isinstance(recipe, (str, Path)):
+        return Recipe.load(recipe)
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"a recipe is a Recipe or its file, not {type(recipe).__name__}")
+    return recipe

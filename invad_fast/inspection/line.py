@@ -20,6 +20,7 @@ from invad_fast.inspection.recipe import Recipe
 from invad_fast.inspection.slots import Slots
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before an engine is started again
+_LOADING = 300.0  # seconds that it may take to load; a large model from a slow disk
 
 
 class Line:
@@ -38,6 +39,7 @@ class Line:
     def __init__(self, recipe: Recipe, maker: str, kind: Callable[[Order], EngineEnd]) -> None:
         self._slots = recipe.queue.capacity + IN_FLIGHT
         order = Order(maker, recipe.content, str(recipe.path_of("")), self._slots)
+        self._loading_since = time.monotonic()
         self.recipe, self.engine = recipe, kind(order)
         self.queue = FrameQueue(recipe.queue.policy, recipe.queue.capacity, self._slots)
         self.slots: Slots | None = None
@@ -116,31 +118,51 @@ class Line:
         """The engine has ended, or is ended here; the frames that it had."""
         self.engine.kill()
         self.ready, self.gone, self.fault = False, True, why
-        self._restart_at = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._rest()
         return list(self._in_flight.values())
 
-    def hangs(self, now: float) -> bool:
-        """Whether the engine has had its time."""
-        return now >= self._patience_ends()
+    def hangs(self, now: float) -> str | None:
+        """Why the engine has had its time; None where it has not."""
+        if now < self._patience_ends():
+            return None
+        if not self.ready:
+            return f"the engine has not loaded in {_LOADING:.0f} s"
+        return f"no answer in {self.recipe.engine_timeout_ms:.0f} ms"
 
     def may_restart(self, now: float) -> bool:
         """Whether it is time to start the engine again."""
         return self.gone and now >= self._restart_at and self.engine.may_start()
 
-    def forget(self) -> None:
-        """What the engine had when it was lost is its no more: its places are free."""
+    def restarts(self) -> None:
+        """The engine loads again. What it had when it was lost is its no more: places are free."""
         for frame in self._in_flight.values():
             self.queue.release(frame)
         self._in_flight.clear()
+        self._loading_since = time.monotonic()
         self.gone = False
 
-    def next_event(self) -> float:
+    def cannot_restart(self, why: str) -> None:
+        """It could not be started: it is tried again after a longer pause."""
+        self.fault = why
+        self._rest()
+
+    def next_event(self, now: float) -> float:
         """When there is something to do though nothing comes; infinity for never."""
-        return self._restart_at if self.gone else self._patience_ends()
+        if not self.gone:
+            return self._patience_ends()
+        # Nobody tells when a thread that was turned away from has ended: it is asked.
+        return self._restart_at if self.engine.may_start() else max(self._restart_at, now + 0.1)
+
+    def _rest(self) -> None:
+        self._restart_at = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _patience_ends(self) -> float:
-        if self.gone or not self._in_flight:
+        if self.gone:
+            return math.inf
+        if not self.ready:
+            return self._loading_since + _LOADING
+        if not self._in_flight:
             return math.inf
         first = next(iter(self._in_flight.values()))
         return first.sent + self.recipe.engine_timeout_ms / 1e3

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from invad_fast.errors import first_line
 from invad_fast.inspection.accounts import Accounts
 from invad_fast.inspection.engine import Failed, Ready
 from invad_fast.inspection.line import Line
@@ -31,17 +32,18 @@ class Loop:
         accounts: of the parts so far.
         busy: parts that are being opened, or finished, by some thread.
         stopping: no more parts come; ``abandons``: those there are get no verdict.
+        fault: what it stopped by itself for; empty where it did not.
 
     Args:
         finish: called without the lock with each part that is decided, by whatever thread
             decided it.
-        failed: called where the loop itself fails, with every part that is open then.
+        failed: called with a part that could not be finished, and why.
     """
 
     def __init__(
         self,
         finish: Callable[[OpenPart], None],
-        failed: Callable[[list[OpenPart], BaseException], None],
+        failed: Callable[[OpenPart, BaseException], None],
     ) -> None:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
@@ -51,6 +53,7 @@ class Loop:
         self.accounts = Accounts()
         self.busy = 0
         self.stopping = self.abandons = False
+        self.fault = ""
         self._finish, self._failed = finish, failed
         self._deadlines: list[tuple[float, int]] = []
         self._sleeps_until = 0.0
@@ -110,8 +113,7 @@ class Loop:
         """Notes what became of a view, and finishes the part where it was the last."""
         with self.lock:
             done = self.note(part, view)
-        for each in done:
-            self._finish(each)
+        self._finish_all(done)
 
     # ---- with the lock held
 
@@ -145,10 +147,22 @@ class Loop:
             while self._turn():
                 pass
         except BaseException as error:  # a fault of ours: nobody shall wait for ever
-            with self.lock:
-                self.stopping = True
-                parts = list(self.parts.values())
-            self._failed(parts, error)
+            with self.changed:
+                self.fault = f"{type(error).__name__}: {first_line(error)}"
+                self.stopping = self.abandons = True
+                parts = self._expired(time.monotonic())
+                self.changed.notify_all()
+            self._finish_all(parts)
+
+    def _finish_all(self, parts: list[OpenPart]) -> None:
+        """Each, whatever becomes of the others."""
+        for part in parts:
+            try:
+                self._finish(part)
+            except Exception as error:
+                with self.lock:
+                    self.fault = f"{type(error).__name__}: {first_line(error)}"
+                self._failed(part, error)
 
     def _turn(self) -> bool:
         with self.lock:
@@ -167,14 +181,13 @@ class Loop:
         with self.lock:
             lines = [*self.lines.values(), *self.others]
             for line in lines:
-                if line.hangs(now):
-                    waited = line.recipe.engine_timeout_ms
-                    finished += self._lose_engine(line, f"no answer in {waited:.0f} ms")
+                why = line.hangs(now)
+                if why is not None:
+                    finished += self._lose_engine(line, why)
             finished += self._expired(now)
+        self._finish_all(finished)
         for line in lines:
             self._look_after(line, now)
-        for part in finished:
-            self._finish(part)
         return True
 
     def _next_event(self, now: float) -> float:
@@ -182,7 +195,7 @@ class Loop:
         if self.stopping and self.abandons and self.parts:
             return 0.0
         lines = (*self.lines.values(), *self.others)
-        times = [line.next_event() for line in lines]
+        times = [line.next_event(now) for line in lines]
         # Not beyond the deadline of a part that is triggered now: so no trigger wakes the loop.
         times += [now + line.recipe.deadline_ms / 1e3 for line in lines]
         times += [self._deadlines[0][0]] if self._deadlines else []
@@ -234,7 +247,7 @@ class Loop:
 
     def _why_late(self, part: OpenPart, view: int) -> tuple[Reason, str]:
         if self.stopping and self.abandons:
-            return Reason.STOPPED, ""
+            return Reason.STOPPED, self.fault
         if view not in part.taken:
             return Reason.CAMERA, "no frame came"
         if not part.line.ready:
@@ -252,7 +265,12 @@ class Loop:
                 self._selector.unregister(line.engine)
             line.engine.stop(patience=0)
         elif line.may_restart(now):
+            try:
+                line.engine.start()
+            except OSError as error:  # no memory, no descriptors: there may be some later
+                with self.lock:
+                    line.cannot_restart(first_line(error))
+                return
             with self.lock:
-                line.forget()
-            line.engine.start()
+                line.restarts()
             self._selector.register(line.engine, selectors.EVENT_READ, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -41,6 +42,7 @@ class View:
         verdict, reason: of this picture; the reason is None for PASS and REJECT.
         detail: the reason in more words, for people; empty where there is no more to say.
         score, threshold, class_name: None where the picture was not scored.
+        provisional: the threshold is only for a first look.
         regions: of the map above the threshold, the strongest first, see ``result.schema.json``.
         map: H×W float32 at the model's input size; None where the picture was not scored.
         times_ms: stage → milliseconds: "preprocess" (frame to the model's input), "wait" (for the
@@ -54,6 +56,7 @@ class View:
     score: float | None = None
     threshold: float | None = None
     class_name: str | None = None
+    provisional: bool = False
     regions: tuple[dict[str, Any], ...] = ()
     map: np.ndarray | None = field(default=None, compare=False, repr=False)
     times_ms: dict[str, float] = field(default_factory=dict, compare=False)
@@ -69,7 +72,8 @@ class Result:
     """The one verdict of a part.
 
     REJECT if any view rejects, else NOT_INSPECTED if any is missing, else PASS. Score, threshold,
-    class and regions are those of the view that decided: the one with the highest score.
+    class and regions are those of the view that decided: the one with the highest score, of those
+    that reject where any does.
 
     Attributes:
         id: never repeats within a ledger.
@@ -96,9 +100,10 @@ class Result:
 
     @property
     def deciding(self) -> View | None:
-        """The view with the highest score; None where none was scored."""
+        """The view with the highest score, of those that reject where any does; None for none."""
         scored = [view for view in self.views if view.score is not None]
-        return max(scored, key=lambda view: view.score or 0.0, default=None)
+        rejecting = [view for view in scored if view.verdict is Verdict.REJECT]
+        return max(rejecting or scored, key=lambda view: view.score or 0.0, default=None)
 
     @property
     def score(self) -> float | None:
@@ -152,7 +157,7 @@ class Result:
             row |= {
                 "score": self.score,
                 "threshold": self.threshold,
-                "provisional": False,  # a recipe takes no such threshold
+                "provisional": self.deciding.provisional,
                 "regions": list(self.regions),
             }
         return row
@@ -206,6 +211,7 @@ class Ticket:
         self.id, self.part_id, self.views = id, part_id, views
         self._inspector = inspector
         self._future: Future[Result] = Future()
+        self._future.set_running_or_notify_cancel()  # who stops waiting stops no part
 
     def __repr__(self) -> str:
         state = self._future.result().verdict.value if self.done else "open"
@@ -282,12 +288,27 @@ class Ticket:
         self._future.set_exception(error)
 
 
-def check_trigger(part_id: Any, views: Any, encoder: Any) -> None:
-    """InputError for what no part can be called, no number of pictures, and no count."""
+def check_trigger(part_id: Any, views: Any, encoder: Any) -> tuple[int, int | None]:
+    """(views, encoder) as Python's numbers, whatever library's they are.
+
+    Raises:
+        InputError: for what no part can be called, no number of pictures, and no count.
+    """
     if part_id is not None and not (isinstance(part_id, str) and 0 < len(part_id) <= 1000):
         raise InputError(f"part_id must be text of 1 to 1000 characters, not {part_id!r:.60}")
-    if isinstance(views, bool) or not isinstance(views, int) or not 1 <= views <= 1000:
+    pictures, count = whole(views), whole(encoder)
+    if pictures is None or not 1 <= pictures <= 1000:
         raise InputError(f"views must be a whole number from 1 to 1000, not {views!r:.60}")
-    whole = isinstance(encoder, int) and not isinstance(encoder, bool)
-    if encoder is not None and not (whole and abs(encoder) < 2**63):
+    if encoder is not None and (count is None or abs(count) >= 2**63):
         raise InputError(f"encoder must be a whole number of 64 bits, not {encoder!r:.60}")
+    return pictures, count
+
+
+def whole(value: Any) -> int | None:
+    """The whole number that this is, of any library's kind; None where it is none."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None

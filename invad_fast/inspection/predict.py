@@ -200,9 +200,7 @@ class _Judge:
         return regions_above(scores, limit, size, self.rule)
 
     def _provisional(self, class_name: str | None, limit: float | None) -> bool:
-        held = self.predictor.thresholds
-        key = held.name_for(class_name)
-        return limit is not None and key is not None and held.origins[key].provisional
+        return limit is not None and self.predictor.thresholds.provisional(class_name)
 
     def _unreadable(self, file: Path, line: str) -> dict[str, Any]:
         return self._row(file, None, Verdict.NOT_INSPECTED, f"damaged frame: {line}")

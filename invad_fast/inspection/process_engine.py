@@ -40,15 +40,20 @@ class ProcessEngine(EngineEnd):
     def start(self) -> None:
         ours, theirs = Pipe()
         files = theirs.fileno(), self.memory
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _BEGIN, json.dumps(sys.path), *map(str, files)],
-            pass_fds=files,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # the inspector's is for its own lines
-        )
-        theirs.close()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _BEGIN, json.dumps(sys.path), *map(str, files)],
+                pass_fds=files,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # the inspector's is for its own lines
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._connection = ours
-        self._connection.send(self.order)
+        self.send(self.order)
 
     def may_start(self) -> bool:
         return True

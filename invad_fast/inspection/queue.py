@@ -54,6 +54,8 @@ class FrameQueue:
     def enter(self, part: Any, view: int) -> tuple[Frame | None, Frame | None]:
         """A place for a frame that comes: (the frame or None, the frame that had to go or None)."""
         displaced = None
+        if len(self.waiting) + self._filling >= self.capacity:
+            self._let_go_decided()
         if len(self.waiting) + self._filling >= self.capacity or not self._free:
             if self.policy == "inspect" or not self.waiting:
                 return None, None
@@ -61,6 +63,12 @@ class FrameQueue:
             self.release(displaced)
         self._filling += 1
         return Frame(part, view, self._free.pop()), displaced
+
+    def _let_go_decided(self) -> None:
+        """Frames whose part was decided while they waited keep no place from one that comes."""
+        for frame in [frame for frame in self.waiting if frame.part.decided]:
+            self.waiting.remove(frame)
+            self.release(frame)
 
     def add(self, frame: Frame) -> None:
         """The frame's pixels are in its slot: it waits."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from typing_extensions import Self
@@ -38,6 +38,7 @@ _HEAD = """\
 """
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Pixels = Annotated[Whole, Field(ge=1, le=2**20)]
 Milliseconds = Annotated[Real, Field(gt=0, le=86_400_000)]
 
 
@@ -83,7 +84,7 @@ class ClassThresholds(_Section):
 class Frames(_Section):
     """What the camera delivers."""
 
-    size: tuple[Whole, Whole] | None = None
+    size: tuple[Pixels, Pixels] | None = None
     """[width, height] in pixels; a frame of another size is not inspected. null takes any."""
     mm_per_pixel: Annotated[Real, Field(gt=0)] | None = None
     """Scale of the frames, for regions in millimetres."""
@@ -120,7 +121,7 @@ class GoldenPart(_Section):
     verdict: Literal["PASS", "REJECT"]
     """What must come out."""
     class_name: Name | None = None
-    """The product, where the recipe lets the model tell and this part is of a known one."""
+    """The product that it must be taken for; null for any."""
 
 
 class Recipe(_Section):
@@ -175,6 +176,10 @@ class Recipe(_Section):
             raise InputError("classes: one stands there twice")
         if self.class_name not in (AUTO, *self.classes):
             raise InputError("class_name: " + unknown_name("class", self.class_name, self.classes))
+        for golden in self.golden_parts:
+            named = golden.class_name
+            if named is not None and named not in self.classes:
+                raise InputError("golden_parts: " + unknown_name("class", named, self.classes))
         for name in self.thresholds.values:
             if name not in (ALL_CLASSES, *self.classes):
                 raise InputError(
@@ -292,15 +297,31 @@ def _read(path: Path) -> Any:
 def _with_spelling(error: ValidationError, where: str) -> str:
     """The first fault; of an unknown field, what it may have been meant for."""
     first = error.errors()[0]
-    if first["type"] != "extra_forbidden":
+    if first["type"] == "invalid_key":
+        return f"{where}: {first['input']!r:.60} is no name of a field: names are text"
+    if first["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
         return one_line(error, where)
-    *above, name = map(str, first["loc"])
-    fields: Mapping[str, Any] = Recipe.model_fields
+    *above, name = first["loc"]
+    kind: Any = Recipe
     for step in above:
-        kind = fields[step].annotation if step in fields else None
-        fields = getattr(kind, "model_fields", {})
-    place = ".".join(above)
-    return f"{where}: {place + ': ' if place else ''}{unknown_name('field', name, fields)}"
+        kind = _within(kind, step)
+    place = ".".join(map(str, above))
+    fields = getattr(kind, "__pydantic_fields__", {})
+    return f"{where}: {place + ': ' if place else ''}{unknown_name('field', str(name), fields)}"
+
+
+def _within(kind: Any, step: str | int) -> Any:
+    """The type of a field, or of what a mapping or a list holds."""
+    if get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+    elif get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+    else:
+        field = getattr(kind, "__pydantic_fields__", {}).get(step)
+        inner = None if field is None else field.annotation
+    if get_origin(inner) in (Union, UnionType):
+        inner = next((each for each in get_args(inner) if each is not NoneType), None)
+    return inner
 
 
 def near(score: float, threshold: float, share: float) -> bool:
