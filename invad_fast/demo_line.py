@@ -15,8 +15,9 @@ from invad_fast.data.production_line import PRODUCTS, photograph_part
 from invad_fast.demo import SIZE, run_demo
 from invad_fast.evaluation.good_parts import calibrate_model
 from invad_fast.evaluation.options import ScoringOptions
-from invad_fast.files import make_folder, write_whole, written_whole
+from invad_fast.files import make_folder, refuse_foreign, write_whole, written_whole
 from invad_fast.inspection.inspector import Inspector
+from invad_fast.inspection.ledger.place import remove_ledger
 from invad_fast.inspection.ledger.totals import totals
 from invad_fast.inspection.part import Result
 from invad_fast.inspection.run_source import run_source
@@ -30,6 +31,7 @@ from invad_fast.progress import track
 RATE = 0.01
 """Of false alarms, expected; of each product."""
 
+_WRITTEN = ("line.json", "line.yaml", "line.db")
 _CALIBRATION = 11  # no other parts of the demo have this number in their seed
 
 
@@ -73,6 +75,10 @@ class LineReport:
         found = sum(held.total() for held in self.found.values())
         return found / max(1, sum(held.total() for held in self.defective.values()))
 
+    def save(self, folder: Path) -> None:
+        """As ``line.json``."""
+        write_whole(folder / _WRITTEN[0], json.dumps(vars(self), indent=2))
+
     def add(self, picture: Picture, result: Result) -> None:
         """Counts a part whose truth is known."""
         product = str(picture.part_id).rpartition("-")[0]
@@ -96,37 +102,42 @@ def run_line_demo(
     calibration_parts: int = 299,
     show_progress: bool = True,
 ) -> LineReport:
-    """Writes the demo, ``calibration/`` (good parts), ``line.yaml``, ``line.db``, ``line.json``.
+    """Writes the demo, and in its folder ``line``: ``calibration/`` (good parts), ``line.yaml``,
+    ``line.db``, ``line.json``.
 
     Args:
         output: a folder of an earlier demo, whose model is taken, or a new one.
         seed: of the parts and the defects.
         parts: how many the line inspects; a fifth has a defect.
         calibration_parts: good parts of each product that set its threshold.
+
+    Raises:
+        InputError: where such a file is there that this has not made, or its ledger is in use.
     """
+    folder = output / "line"
+    refuse_foreign(folder, _WRITTEN, {"accounts_close", "ledger"}, "folder")
+    ledger = folder / "line.db"
+    report = LineReport(ledger=str(ledger))
+    report.save(folder)  # by this the next run knows the others to be ours
+    remove_ledger(ledger)
     if not (output / "run" / "model.safetensors").exists():
         run_demo(output, seed=seed, show_progress=show_progress)
     model_file = output / "run" / "calibrated.safetensors"
     model = load_model(output / "run" / "model.safetensors")
-    dataset = _calibration_set(output / "calibration", calibration_parts, seed, show_progress)
+    dataset = _calibration_set(folder / "calibration", calibration_parts, seed, show_progress)
     limits = calibrate_model(model, dataset, RATE, ScoringOptions(), show_progress)
     model.save(model_file)
-    (output / "line.yaml").unlink(missing_ok=True)
-    recipe = make_recipe(model_file, output / "line.yaml", name="demo line")
+    (folder / "line.yaml").unlink(missing_ok=True)
+    recipe = make_recipe(model_file, folder / "line.yaml", name="demo line")
     origins = [origin for name, origin in limits.origins.items() if name in PRODUCTS]
-    report = LineReport(
-        expected_rate=max(origin.expected_rate or 0.0 for origin in origins),
-        rate_95=max(origin.rate_95 or 0.0 for origin in origins),
-        ledger=str(output / "line.db"),
-    )
-    for left in output.glob("line.db*"):
-        left.unlink()
+    report.expected_rate = max(origin.expected_rate or 0.0 for origin in origins)
+    report.rate_95 = max(origin.rate_95 or 0.0 for origin in origins)
     line = SimulatedLine(LineOptions(parts=parts, defects=0.2, seed=seed), SIZE)
-    with Inspector(recipe, output / "line.db") as inspector:
+    with Inspector(recipe, ledger) as inspector:
         _run(inspector, line, report, parts, show_progress)
         inspector.close()
         accounts = inspector.accounts
-    recorded = totals(output / "line.db")
+    recorded = totals(ledger)
     report.triggered, report.recorded = accounts.triggered, recorded.triggered
     report.accounts_close = (
         accounts.close
@@ -137,7 +148,7 @@ def run_line_demo(
     )
     shares = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
     report.latency_ms = {name: accounts.latency_ms(share) for name, share in shares.items()}
-    write_whole(output / "line.json", json.dumps(vars(report), indent=2))
+    report.save(folder)
     return report
 
 

@@ -75,7 +75,11 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
 
 def check_the_line(demo: Path) -> None:
     """`demo --line` with that model, on a few parts."""
+    theirs = [demo / "line.yaml", demo / "line.db", demo / "line.db-monday"]
+    for file in theirs:
+        file.write_text("a person's own")
     report = run_line_demo(demo, parts=40, calibration_parts=99, show_progress=False)
+    assert all(file.read_text() == "a person's own" for file in theirs)
     assert report.accounts_close and report.triggered == report.recorded == 40
     assert not report.not_inspected
     defective = sum(held.total() for held in report.defective.values())
@@ -85,3 +89,8 @@ def check_the_line(demo: Path) -> None:
     print_line_report(report, told.append)
     assert told[0].startswith("false alarms: ") and "1.00 % expected" in told[0]
     assert told[-1].endswith("0 not inspected: the accounts close")
+    before = (demo / "line" / "line.db").read_bytes()
+    (demo / "line" / "line.json").write_text("{}")
+    with pytest.raises(InputError, match=r"line\.json that was not made here"):
+        run_line_demo(demo, show_progress=False)
+    assert (demo / "line" / "line.db").read_bytes() == before

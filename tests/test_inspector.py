@@ -173,6 +173,8 @@ def test_golden_parts(tmp_path: Path) -> None:
     golden = [{"image": "good.png", "verdict": "PASS"}, {"image": "bad.png", "verdict": "REJECT"}]
     with inspector(tmp_path, golden_parts=golden) as line:
         assert line.accounts.triggered == 0
+    with pytest.raises(ValueError, match="of class 'b' and was taken for 'a'"):
+        inspector(tmp_path, golden_parts=[golden[0] | {"class_name": "b"}]).__enter__()
     golden[1]["verdict"] = "PASS"
     with pytest.raises(ValueError, match=r"bad\.png must come out as PASS and came out as REJECT"):
         inspector(tmp_path, golden_parts=golden).__enter__()

@@ -92,6 +92,18 @@ def changed(path: str, value: object) -> dict:
         ("frames.mm_per_pixel", 0, "frames.mm_per_pixel"),
         ("golden_parts", [{"image": "x.png", "verdict": "GOOD"}], "golden_parts.0.verdict"),
         ("pictures", {"folder": "kept", "quota_gib": -1}, "pictures.quota_gib"),
+        ("score.least_aera", 50, "score: no field 'least_aera': did you mean 'least_area'"),
+        ("thresholds.set_for.sigmas", 4, "thresholds.set_for: no field 'sigmas': did you mean"),
+        ("thresholds.values.a.origin", {"source": "hand", "part": 3},
+         "thresholds.values.a.origin: no field 'part': did you mean 'parts'"),
+        ("pictures", {"folder": "kept", "quota": 3},
+         "pictures: no field 'quota': did you mean 'quota_gib'"),
+        ("golden_parts", [{"image": "x", "verdict": "PASS", "klass": "a"}],
+         "golden_parts.0: no field 'klass': choose image, verdict, class_name"),
+        ("golden_parts", [{"image": "x", "verdict": "PASS", "class_name": "c"}],
+         "golden_parts: no class 'c'"),
+        ("frames.size", [0, 480], "frames.size"),
+        ("frames.size", [640, -480], "frames.size"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_one_line(tmp_path: Path, path: str, value: object, line: str) -> None:

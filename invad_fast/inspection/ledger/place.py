@@ -103,6 +103,20 @@ class Hold:
         self._lock.release()
 
 
+def remove_ledger(path: Path) -> None:
+    """Removes a ledger that nobody has open.
+
+    Raises:
+        InputError: where a process has it, which is named.
+    """
+    hold = Hold(path)
+    try:
+        for suffix in ("-shm", "-wal", ""):  # a stop in between leaves one that opens
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    finally:
+        hold.release()
+
+
 def _this_process() -> dict[str, str | int]:
     command = " ".join([Path(sys.argv[0] or platform.python_implementation()).name, *sys.argv[1:]])
     return {"pid": os.getpid(), "host": socket.gethostname(), "command": command[:200]}
