@@ -11,8 +11,9 @@ FIRST ?= 0
 demo: $(VENV)/.installed
 	$(VENV)/bin/invad-fast demo invad-demo
 
+# A file of tests to a process; threads that wait leave the cores to those that work.
 test: $(VENV)/.installed
-	$(VENV)/bin/pytest
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/pytest -n logical --maxprocesses 4 --dist loadfile
 
 soak: $(VENV)/.installed
 	SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(SEED) SOAK_FIRST=$(FIRST) \
