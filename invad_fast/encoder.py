@@ -27,8 +27,8 @@ class Encoder(nn.Module):
         name: of a timm model.
         out_indices: the feature levels, finest first.
         input_size: (height, width) of the images.
-        weights: "pretrained" for timm's hub, a file or a directory, or None for random weights;
-            see :mod:`invad_fast.encoder_weights`.
+        weights: "pretrained" for timm's hub, "package" for an installed package's, a file or a
+            directory, or None for random weights; see :mod:`invad_fast.encoder_weights`.
 
     Attributes:
         channels, strides: of each scale's features.
@@ -68,7 +68,7 @@ def warn_random(encoder: str) -> None:
     """Says that an encoder's weights are random."""
     warnings.warn(
         f"the encoder {encoder} has random weights: fine for trying things out, poor for finding "
-        "defects; give encoder_weights a file, or 'pretrained' for timm's hub",
+        "defects; give encoder_weights a file, 'package', or 'pretrained' for timm's hub",
         InputWarning,
         stacklevel=4,
     )

@@ -1,4 +1,4 @@
-"""Where an encoder's weights come from: timm's hub, a file, or a folder of files.
+"""Where an encoder's weights come from: timm's hub, a package, a file, or a folder of files.
 
 Only what the encoder has is read: a file of the whole network, classifier and later stages
 included, will do. A vision transformer's position embedding is resampled to the input size, as
@@ -25,6 +25,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from invad_fast.data.size import Size
+from invad_fast.encoder_packages import ADVICE, PACKAGE, in_timms_names, package_file
 from invad_fast.errors import InputError, first_line
 from invad_fast.files import check_file
 
@@ -40,19 +41,24 @@ def read_encoder_weights(
         net: the encoder as timm makes it with ``features_only``.
         encoder: its timm name.
         input_size: (height, width) of the images, for position embeddings.
-        weights: "pretrained", a .safetensors or torch file, or a folder that holds one named
-            after the encoder, or model.safetensors.
+        weights: "pretrained", "package" (see :mod:`invad_fast.encoder_packages`), a .safetensors
+            or torch file, or a folder that holds one named after the encoder, or
+            model.safetensors.
 
     Raises:
         InputError: where weights cannot be had, and how to get them; where they do not fit.
     """
     if not isinstance(weights, (str, Path)):
-        raise InputError(f"encoder_weights is 'pretrained', a path or None, not {weights!r:.60}")
-    if weights == PRETRAINED:
+        raise InputError(
+            f"encoder_weights is 'pretrained', 'package', a path or None, not {weights!r:.60}"
+        )
+    path = find_weights(weights, encoder)
+    if path is None:
         state, source = _download(encoder), "timm's hub"
     else:
-        path = locate_weights(Path(weights), encoder)
         state, source = read_state_dict(path), str(path)
+        if weights == PACKAGE:
+            state = in_timms_names(encoder, state)
     expected = net.state_dict()
     stride = min(net.feature_info.reduction())
     grid = (input_size[0] // stride, input_size[1] // stride)
@@ -171,6 +177,15 @@ def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
             raise InputError(f"{where} is damaged: {name} has numbers that are not finite")
 
 
+def find_weights(weights: str | Path, encoder: str) -> Path | None:
+    """The file that ``weights`` stands for; None for timm's hub. InputError where there is none."""
+    if weights == PRETRAINED:
+        return None
+    if weights == PACKAGE:
+        return package_file(encoder)
+    return locate_weights(Path(weights), encoder)
+
+
 def locate_weights(path: Path, encoder: str) -> Path:
     """The weight file itself, or the one in a folder that belongs to the encoder."""
     names = [f"{stem}{end}" for stem in (encoder, encoder.split(".")[0], "model")
@@ -200,7 +215,7 @@ def _download(encoder: str) -> dict[str, Tensor]:
             f"cannot download the weights of {encoder} ({first_line(error)}): fetch "
             f"model.safetensors of the model {repository} from the Hugging Face hub, save it as "
             f"{encoder}.safetensors, and give its path as encoder_weights "
-            "(--encoder-weights); None (--encoder-weights none) takes random weights"
+            f"(--encoder-weights); {ADVICE}; None (--encoder-weights none) takes random weights"
         ) from None
 
 

@@ -24,7 +24,8 @@ class InvAD(Method):
 
     Args:
         config: an InvADConfig, or the name of a preset: "invad" or "invad-lite".
-        encoder_weights: "pretrained" for timm's hub, a file or a directory, None for random ones.
+        encoder_weights: "pretrained" for timm's hub, "package", a file or a directory, None for
+            random ones.
         **changes: fields of the preset to replace, for example ``encoder="resnet18"``.
     """
 

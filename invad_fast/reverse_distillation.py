@@ -100,7 +100,8 @@ class ReverseDistillation(Method):
 
     Args:
         config: an RDConfig; None for the paper's: wide_resnet50_2 at 256×256.
-        encoder_weights: "pretrained" for timm's hub, a file or a directory, None for random ones.
+        encoder_weights: "pretrained" for timm's hub, "package", a file or a directory, None for
+            random ones.
         **changes: fields of RDConfig, where ``config`` is None.
     """
 

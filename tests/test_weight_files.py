@@ -110,8 +110,8 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
     fails("no encoder weights at .*none.pth: give a file", tmp_path / "none.pth")
     fails(r"no weights of resnet10t in .*: expected resnet10t\.safetensors", tmp_path)
     fails("cannot read", tmp_path / ("long" * 100))
-    fails("'pretrained', a path or None, not 5", 5)
-    fails(r"'pretrained', a path or None, not \[\]", [])
+    fails("'pretrained', 'package', a path or None, not 5", 5)
+    fails(r"'pretrained', 'package', a path or None, not \[\]", [])
     (tmp_path / "resnet10t.safetensors").mkdir()
     fails("no weights of resnet10t in", tmp_path / "resnet10t.safetensors")
     with pytest.raises(InputError, match="is a folder"):

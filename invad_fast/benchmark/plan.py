@@ -12,7 +12,7 @@ from invad_fast.benchmark.configuration import BenchmarkConfig, ModelSettings
 from invad_fast.config import FeatureConfig, preset
 from invad_fast.data import Dataset, read_dataset
 from invad_fast.device import choose_device
-from invad_fast.encoder_weights import PRETRAINED, locate_weights
+from invad_fast.encoder_weights import find_weights
 from invad_fast.errors import InputError
 from invad_fast.method import Method
 from invad_fast.method_names import RD, create_model, method_class
@@ -151,9 +151,9 @@ def _check_model(where: str, model: ModelSettings) -> None:
         method_class(model.method).schedule(model.training.schedule)
         config = model_config(model)
         weights = encoder_weights(model)
-        if weights not in (None, PRETRAINED) and model.checkpoint is None:
-            assert weights is not None and config.encoder is not None
-            locate_weights(Path(weights), config.encoder)
+        if weights is not None and model.checkpoint is None:
+            assert config.encoder is not None
+            find_weights(weights, config.encoder)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 

