@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, StrictStr, WrapValidator
+from typing_extensions import Self
 
 from invad_fast.checked import Real, Whole, checked, unknown_name
+from invad_fast.data.preparation import (
+    IMAGENET,
+    Interpolation,
+    Preparation,
+    Triple,
+    preparation_for,
+)
 from invad_fast.errors import InputError
 
 # Far above any model that is of use, and far below what no machine holds or builds in time.
@@ -33,6 +41,9 @@ def _square_or(value: Any, check: Callable[[Any], Any]) -> Any:
 _Sides = Annotated[tuple[_Side, _Side], WrapValidator(_square_or)]
 FilledIn = WrapValidator(_empty_or)
 
+_Share = Annotated[Real, Field(ge=0, le=1)]
+_Deviation = Annotated[Real, Field(ge=1e-3, le=1e3)]
+
 
 @checked
 class FeatureConfig:
@@ -52,6 +63,9 @@ class FeatureConfig:
         blocks: residual blocks at each scale of the decoder, coarsest first.
         input_size: (height, width) of the images; always ``grid`` times the coarsest stride.
             One number stands for a square, here and for ``grid``.
+        pixel_mean, pixel_deviation: of red, green and blue in 0..1; taken out of the images.
+        interpolation: "bilinear" or "bicubic": how images come to the input size. Like mean and
+            deviation what the encoder's weights were trained with, where it is left out.
     """
 
     encoder: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = "wide_resnet50_2"
@@ -61,6 +75,9 @@ class FeatureConfig:
     grid: _Sides = None  # type: ignore[assignment]  # filled in by __post_init__
     blocks: BlockCounts = (2, 2, 2)
     input_size: _Sides = None  # type: ignore[assignment]  # likewise
+    pixel_mean: Annotated[tuple[_Share, _Share, _Share], FilledIn] = None  # type: ignore[assignment]
+    pixel_deviation: Annotated[tuple[_Deviation, _Deviation, _Deviation], FilledIn] = None  # type: ignore[assignment]
+    interpolation: Annotated[Interpolation, FilledIn] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if not self.channels:
@@ -71,6 +88,9 @@ class FeatureConfig:
             finest_first = [2 ** (2 + i) for i in range(len(self.channels))]
             object.__setattr__(self, "strides", tuple(finest_first))
         self._fix_grid()
+        for name, usual in _fields(preparation_for(self.encoder)).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual)
         self._check()
 
     def _read_encoder(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -140,8 +160,32 @@ class FeatureConfig:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary that this class makes the same configuration of."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        """A JSON-ready dictionary that `from_dict` makes the same configuration of.
+
+        It omits ImageNet's mean and deviation and the bilinear filter, so that digests of models
+        from before there were others stay valid.
+        """
+        usual = _fields(IMAGENET)
+        everything = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {k: v for k, v in everything.items() if k not in usual or v != usual[k]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The configuration that `to_dict` told: what it omits is ImageNet's on any encoder."""
+        return cls(**{**_fields(IMAGENET), **content})
+
+    @property
+    def preparation(self) -> Preparation:
+        """How pixels become the encoder's input."""
+        return Preparation(self.pixel_mean, self.pixel_deviation, self.interpolation)
+
+
+def _fields(preparation: Preparation) -> dict[str, Triple | Interpolation]:
+    return {
+        "pixel_mean": preparation.mean,
+        "pixel_deviation": preparation.deviation,
+        "interpolation": preparation.interpolation,
+    }
 
 
 @checked

@@ -59,7 +59,7 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
-        """N×3×H×W, ImageNet-normalised → features N×C×h×w, finest first."""
+        """N×3×H×W, normalised as the configuration says → features N×C×h×w, finest first."""
         features = list(self.net(images))
         return [f.permute(0, 3, 1, 2) for f in features] if self.nhwc else features
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from invad_fast.anomaly_map import map_and_score
 from invad_fast.checked import unknown_name
 from invad_fast.class_prototypes import ClassPrototypes
+from invad_fast.data.preparation import Preparation
 from invad_fast.data.region_of_interest import largest_part
 from invad_fast.data.size import Size
-from invad_fast.data.tensors import MEAN, STD
 from invad_fast.encoder import Encoder
 from invad_fast.errors import InputError
 from invad_fast.metrics import image_scores
@@ -75,6 +75,12 @@ class FeaturePredictor(nn.Module, ABC):
         return self.config.input_size
 
     @property
+    def preparation(self) -> Preparation:
+        """The resizer, mean and deviation of its images."""
+        prepared: Preparation = self.config.preparation
+        return prepared
+
+    @property
     def thresholds(self) -> Thresholds:
         """class name → score above which a part is anomalous; "*" for any class.
 
@@ -94,7 +100,7 @@ class FeaturePredictor(nn.Module, ABC):
         return self.thresholds.of(class_name, self.score_rule)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """N×3×H×W, ImageNet-normalised → (features, reconstructions), finest first."""
+        """N×3×H×W, normalised → (features, reconstructions), finest first."""
         features = self.encode(images)
         return features, self.reconstruct(features)
 
@@ -183,7 +189,7 @@ class FeaturePredictor(nn.Module, ABC):
         if count == 0 or not (as_bytes or as_planes):
             raise InputError(
                 f"this model takes images as uint8 N×{height}×{width}×3, or as float32 "
-                f"N×3×{height}×{width}, ImageNet-normalised, not {dtype} {shape}: resize them "
+                f"N×3×{height}×{width}, normalised, not {dtype} {shape}: resize them "
                 "(invad_fast.data.load_image does)"
             )
         if isinstance(images, np.ndarray):
@@ -194,7 +200,8 @@ class FeaturePredictor(nn.Module, ABC):
             return images.to(torch.float32)
         device = next(iter(self.parameters()), images).device
         planes = images.to(device).permute(0, 3, 1, 2).to(torch.float32)
-        mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (MEAN, STD))
+        given = (self.preparation.mean, self.preparation.deviation)
+        mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in given)
         return planes.div_(255).sub_(mean).div_(std)
 
     def _check_images(self, images: Tensor) -> None:

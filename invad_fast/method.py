@@ -92,7 +92,8 @@ class Method(Trainable):
     def score_rule(self) -> ScoreRule:
         """The map and score of the model's thresholds, else the method's own, as trained."""
         rule = self._thresholds.rule or ScoreRule(mode=self.map_mode)
-        return rule.but(form="plain", precision="fp32")
+        resize = f"{self.config.interpolation}, antialiased"
+        return rule.but(form="plain", precision="fp32", resize=resize)
 
     @property
     def digest(self) -> str:

@@ -179,7 +179,7 @@ def read_header(path: Path) -> Header:
 def checked_config(path: Path, header: Header, config_type: type[C]) -> C:
     """The configuration that the header describes; InputError where it is none."""
     try:
-        return config_type(**header.config)
+        return config_type.from_dict(header.config)
     except InputError as error:
         raise InputError(f"{path}: its header is damaged: {error}") from None
 

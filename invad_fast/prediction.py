@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from invad_fast.checked import checked
 from invad_fast.data.levels import LevelsOption
+from invad_fast.data.preparation import Interpolation
 from invad_fast.data.region_of_interest import RegionOption, inside_of
 from invad_fast.errors import InputError
 
@@ -92,7 +93,7 @@ class ScoreRule:
     mode: MapMode
     sigma: Annotated[float, Field(ge=0, le=MOST_SIGMA)] = 4.0
     pooling: Annotated[int, Field(ge=1, le=65536)] | None = None
-    resize: Literal["bilinear, antialiased"] = "bilinear, antialiased"
+    resize: Literal["bilinear, antialiased", "bicubic, antialiased"] = "bilinear, antialiased"
     levels: LevelsOption = None
     least_area: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
     region: RegionOption = None
@@ -109,6 +110,11 @@ class ScoreRule:
     def takes_maximum(self) -> bool:
         """Whether the whole map's highest pixel is the score, but for pooling."""
         return self.least_area == 1 and self.region is None
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """The resizer's filter."""
+        return "bicubic" if self.resize.startswith("bicubic") else "bilinear"
 
     def inside(self, size: tuple[int, int]) -> Any:
         """H×W bool, the region of interest on a map of this size; None for everywhere."""
@@ -388,8 +394,8 @@ class Predictor(Protocol):
         """Scores and maps of N images.
 
         Args:
-            images: uint8 N×H×W×3, RGB; or float32 N×3×H×W with ImageNet's mean and deviation
-                taken out (`invad_fast.data.load_tensor`).
+            images: uint8 N×H×W×3, RGB; or float32 N×3×H×W with the model's mean and deviation
+                taken out (`invad_fast.data.load_tensor`); ImageNet's where it says no others.
             class_name: the product, for its own threshold; one for all images or N of them;
                 "auto" lets the model tell, None takes the threshold for any class.
             **changes: fields of the score rule (mode, sigma, pooling) to score by instead; under

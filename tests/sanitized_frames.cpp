@@ -4,6 +4,7 @@
 
 #include "../frames/preprocess.h"
 
+using invad::frames::Filter;
 using invad::frames::Frame;
 using invad::frames::Layout;
 
@@ -32,7 +33,7 @@ void check(std::mt19937& random, Layout layout, int bits, int channels) {
                     700};
   const int64_t rows = 1 + random() % 20, columns = 1 + random() % 20;
   const auto rgb = std::make_unique<uint8_t[]>(rows * columns * 3);
-  preprocess(frame, rgb.get(), rows, columns);
+  preprocess(frame, rgb.get(), rows, columns, random() % 2 ? Filter::kBicubic : Filter::kBilinear);
 }
 
 }  // namespace

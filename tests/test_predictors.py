@@ -14,7 +14,7 @@ import torch
 
 from invad_fast import InputError, InvAD, Predictor, ReverseDistillation
 from invad_fast.class_prototypes import class_prototypes
-from invad_fast.data.tensors import MEAN, STD
+from invad_fast.data.preparation import IMAGENET
 from invad_fast.method import Method
 from invad_fast.prediction import ALL_CLASSES, Thresholds, Verdict
 
@@ -44,7 +44,9 @@ def photos(count: int = COUNT, seed: int = 0) -> np.ndarray:
 
 def normalised(images: np.ndarray) -> np.ndarray:
     planes = images.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    mean, std = (np.array(v, np.float32)[:, None, None] for v in (MEAN, STD))
+    mean, std = (
+        np.array(v, np.float32)[:, None, None] for v in (IMAGENET.mean, IMAGENET.deviation)
+    )
     return (planes - mean) / std
 
 

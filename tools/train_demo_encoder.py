@@ -19,8 +19,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from invad_fast.data.preparation import IMAGENET
 from invad_fast.data.production_line.paint import Canvas, fill, shade
-from invad_fast.data.tensors import MEAN, STD
 
 ENCODER = "resnet10t"
 MATERIALS, SAMPLES, SIDE, CROP = 120, 6, 160, 96
@@ -77,7 +77,7 @@ def batch(images: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor,
         crops.append(crop.float() / 255 * torch.tensor(gain).float().view(3, 1, 1))
     crops = torch.stack(crops)
     crops += 0.02 * torch.from_numpy(rng.standard_normal(crops.shape, np.float32))
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET.mean, IMAGENET.deviation))
     return (crops - mean) / std, torch.from_numpy(labels)
 
 

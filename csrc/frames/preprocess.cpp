@@ -20,6 +20,16 @@ constexpr int kPrecision = 32 - 8 - 2;  // bits of a weight: PIL's, so that resu
 
 uint8_t clipped(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
 
+double triangle(double x) { return std::max(1.0 - std::abs(x), 0.0); }
+
+double cubic(double x) {
+  constexpr double a = -0.5;
+  x = std::abs(x);
+  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
+  return 0.0;
+}
+
 // Of each sample of the result: which samples it is made of, and their weights.
 struct Weights {
   struct Span {
@@ -29,12 +39,15 @@ struct Weights {
   std::vector<Span> spans;
   std::vector<int32_t> values;
   int64_t from = 0, to = 0;
+  Filter made_for = Filter::kBilinear;
 
-  void make(int64_t from_length, int64_t to_length) {
-    if (from == from_length && to == to_length) return;
-    from = from_length, to = to_length;
+  void make(int64_t from_length, int64_t to_length, Filter filter) {
+    if (from == from_length && to == to_length && made_for == filter) return;
+    from = from_length, to = to_length, made_for = filter;
+    const bool is_cubic = filter == Filter::kBicubic;
     const double scale = static_cast<double>(from) / static_cast<double>(to);
-    const double support = std::max(scale, 1.0);
+    const double widened = std::max(scale, 1.0), narrowed = 1.0 / widened;
+    const double support = (is_cubic ? 2.0 : 1.0) * widened;
     const auto most = static_cast<size_t>(std::ceil(support)) * 2 + 1;
     values.assign(most * to, 0);
     spans.resize(to);
@@ -45,12 +58,14 @@ struct Weights {
       const auto end = std::min<int64_t>(static_cast<int64_t>(centre + support + 0.5), from);
       double sum = 0;
       for (int64_t k = first; k < end; ++k) {
-        const double distance = std::abs((static_cast<double>(k) - centre + 0.5) / support);
-        sum += row[k - first] = std::max(1.0 - distance, 0.0);
+        const double distance = (static_cast<double>(k) - centre + 0.5) * narrowed;
+        sum += row[k - first] = is_cubic ? cubic(distance) : triangle(distance);
       }
       int32_t* const own = values.data() + most * i;
-      for (int64_t k = 0; k < end - first; ++k)
-        own[k] = static_cast<int32_t>(0.5 + row[k] / sum * (1 << kPrecision));
+      for (int64_t k = 0; k < end - first; ++k) {
+        const double weight = row[k] / sum * (1 << kPrecision);
+        own[k] = static_cast<int32_t>(weight < 0 ? weight - 0.5 : weight + 0.5);
+      }
       spans[i] = {static_cast<int32_t>(first), static_cast<int32_t>(end - first), own};
     }
   }
@@ -266,12 +281,12 @@ INVAD_CLONES void resize_column(const uint8_t* rows, const Weights::Span& span, 
 
 }  // namespace
 
-void preprocess(const Frame& frame, uint8_t* rgb, int64_t height, int64_t width) {
+void preprocess(const Frame& frame, uint8_t* rgb, int64_t height, int64_t width, Filter filter) {
   static thread_local Scratch scratch;
   Unpacker unpacker(frame, scratch);
   const int channels = unpacker.channels();
   const bool resizes = frame.width != width, reduces = frame.height != height;
-  if (resizes) scratch.columns.make(frame.width, width);
+  if (resizes) scratch.columns.make(frame.width, width, filter);
   const int64_t plane = frame.height * width;
   if (resizes || reduces) scratch.narrow.resize(channels * plane);
   for (int64_t row = 0; row < frame.height; ++row) {
@@ -289,7 +304,7 @@ void preprocess(const Frame& frame, uint8_t* rgb, int64_t height, int64_t width)
     }
   }
   if (!resizes && !reduces) return;
-  if (reduces) scratch.rows.make(frame.height, height);
+  if (reduces) scratch.rows.make(frame.height, height, filter);
   scratch.sums.resize(width);
   scratch.planes.resize(3 * std::max(frame.width, width));
   for (int64_t row = 0; row < height; ++row) {

@@ -22,9 +22,11 @@ struct Frame {
   int low, high;  // more than 8 bits: the values that become 0 and 255
 };
 
-// rgb: height x width x 3 bytes. The result is that of PIL's bilinear filter (triangle, widened
-// where it reduces; weights of 22 bits, rounded to 8 bits after the rows and after the columns).
-// Safe from several threads; scratch memory is each thread's own, and kept.
-void preprocess(const Frame& frame, uint8_t* rgb, int64_t height, int64_t width);
+enum class Filter { kBilinear, kBicubic };
+
+// rgb: height x width x 3 bytes. The result is that of PIL's filter (a triangle, or Keys' cubic
+// with a = -1/2; widened where it reduces; weights of 22 bits, rounded to 8 bits after the rows and
+// after the columns). Safe from several threads; scratch memory is each thread's own, and kept.
+void preprocess(const Frame& frame, uint8_t* rgb, int64_t height, int64_t width, Filter filter);
 
 }  // namespace invad::frames

@@ -330,7 +330,7 @@ PYBIND11_MODULE(_scores, module) {
   module.def(
       "preprocess",
       [](const py::array& frame, int layout, int bits, const std::array<int, 4>& order, int low,
-         int high, int64_t width, Array<uint8_t> rgb) {
+         int high, int64_t width, Array<uint8_t> rgb, bool cubic) {
         const int64_t channel_step = frame.ndim() == 3 ? frame.strides(2) : 0;
         const invad::frames::Frame given{static_cast<const uint8_t*>(frame.data()),
                                          frame.shape(0),
@@ -349,9 +349,11 @@ PYBIND11_MODULE(_scores, module) {
         uint8_t* const to = rgb.mutable_data();
         const int64_t rows = rgb.shape(0), columns = rgb.shape(1);
         py::gil_scoped_release release;
-        invad::frames::preprocess(given, to, rows, columns);
+        using invad::frames::Filter;
+        invad::frames::preprocess(given, to, rows, columns,
+                                  cubic ? Filter::kBicubic : Filter::kBilinear);
       },
-      "frame"_a, "layout"_a, "bits"_a, "order"_a, "low"_a, "high"_a, "width"_a,
-      "rgb"_a.noconvert());
+      "frame"_a, "layout"_a, "bits"_a, "order"_a, "low"_a, "high"_a, "width"_a, "rgb"_a.noconvert(),
+      "cubic"_a);
   module.def("label_regions", &label, "masks"_a.noconvert());
 }

@@ -27,6 +27,7 @@ from invad_fast.data.image_file import TURNS, Decoded, decode, stored_size
 from invad_fast.data.levels import Levels, levels_of
 from invad_fast.data.mask_source import MaskFiles, MaskRuns
 from invad_fast.data.pixel_values import Strip, eight_bit_strips, rescale, shown, strips
+from invad_fast.data.preparation import Interpolation
 from invad_fast.data.record import Record
 from invad_fast.data.size import Size
 from invad_fast.errors import InputError
@@ -36,13 +37,17 @@ FAINTEST_LOSSY = 16  # traces around the edges of a lossy mask stay below it whe
 
 
 def load_image(
-    path: str | Path, size: Size | None = None, levels: Levels | None = None
+    path: str | Path,
+    size: Size | None = None,
+    levels: Levels | None = None,
+    interpolation: Interpolation = "bilinear",
 ) -> np.ndarray:
     """The image at ``path`` as uint8 H x W x 3, RGB.
 
-    ``size`` (height, width) resizes straight to it, bilinear and antialiased as PIL does it
-    (method.md §1, Training); None keeps the size. ``levels`` are the values of a 16-bit channel
-    that become 0 and 255; None for (0, 65535). Raises `InputError` naming the file.
+    ``size`` (height, width) resizes straight to it, antialiased as PIL does it, by the filter that
+    ``interpolation`` names (method.md §1, Training); None keeps the size. ``levels`` are the values
+    of a 16-bit channel that become 0 and 255; None for (0, 65535). Raises `InputError` naming the
+    file.
     """
     path = Path(path)
     levels = levels_of(levels)
@@ -53,12 +58,16 @@ def load_image(
     if size is None:
         return _turned(_whole(pixels, decoded.image), decoded.orientation)
     stored = size[::-1] if decoded.orientation >= 5 else size
-    return _turned(np.asarray(_resized(pixels, decoded, stored)), decoded.orientation)
+    return _turned(
+        np.asarray(_resized(pixels, decoded, stored, interpolation)), decoded.orientation
+    )
 
 
-def decoding(levels: Levels | None = None) -> str:
+def decoding(levels: Levels | None = None, interpolation: Interpolation = "bilinear") -> str:
     """What fixes the pixels besides the file: part of the name of whatever is kept of them."""
-    return f"PIL {PIL.__version__}, reading 2, levels {levels or 'all'}"
+    # Nothing is said of the usual filter: what was kept before there was another stays valid.
+    other = "" if interpolation == "bilinear" else f", {interpolation}"
+    return f"PIL {PIL.__version__}, reading 2, levels {levels or 'all'}{other}"
 
 
 def load_mask(record: Record, size: Size | None = None) -> np.ndarray:
@@ -112,7 +121,9 @@ def _whole(pixels: Iterator[Strip], image: Image.Image) -> np.ndarray:
     return result
 
 
-def _resized(pixels: Iterator[Strip], decoded: Decoded, size: Size) -> Image.Image:
+def _resized(
+    pixels: Iterator[Strip], decoded: Decoded, size: Size, interpolation: Interpolation
+) -> Image.Image:
     """The image at ``size``, as PIL resizes: all rows first, then all columns.
 
     The rows are resized strip by strip, which is the same, so that no converted copy of the whole
@@ -120,11 +131,11 @@ def _resized(pixels: Iterator[Strip], decoded: Decoded, size: Size) -> Image.Ima
     """
     height, width = size
     rows, columns = decoded.extent
-    bilinear = Image.Resampling.BILINEAR
+    kind = Image.Resampling[interpolation.upper()]
     narrow: Image.Image | None = None
     for top, strip in pixels:
         if strip.width != width or columns != width:
-            strip = strip.resize((width, strip.height), bilinear, (0, 0, columns, strip.height))
+            strip = strip.resize((width, strip.height), kind, (0, 0, columns, strip.height))
         if strip.height == decoded.image.height:
             narrow = strip
             continue
@@ -133,7 +144,7 @@ def _resized(pixels: Iterator[Strip], decoded: Decoded, size: Size) -> Image.Ima
         narrow.paste(strip, (0, top))
     assert narrow is not None, "an image has rows"
     if narrow.height != height or rows != height:
-        narrow = narrow.resize((width, height), bilinear, (0, 0, width, rows))
+        narrow = narrow.resize((width, height), kind, (0, 0, width, rows))
     return narrow.convert("RGB")
 
 

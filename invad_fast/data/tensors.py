@@ -21,35 +21,40 @@ from torch import Tensor
 from invad_fast.data.cache.resized_cache import ResizedCache
 from invad_fast.data.images import load_image, load_mask
 from invad_fast.data.levels import Levels
+from invad_fast.data.preparation import IMAGENET, Preparation
 from invad_fast.data.record import Record
 from invad_fast.data.size import Size
 from invad_fast.errors import InputError
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-_MEAN, _STD = (np.array(values, np.float32).reshape(3, 1, 1) for values in (MEAN, STD))
-
 BATCHES_AHEAD = 2  # decoded, or being decoded, while one is worked on
 
 
-def normalize(pixels: np.ndarray) -> Tensor:
-    """uint8 H x W x 3, RGB -> float32 3 x H x W with ImageNet's mean and deviation taken out."""
+def normalize(pixels: np.ndarray, preparation: Preparation = IMAGENET) -> Tensor:
+    """uint8 H x W x 3, RGB -> float32 3 x H x W with the mean and deviation taken out."""
     planes = np.empty((3, *pixels.shape[:2]), np.float32)
-    _normalize_into(planes, pixels)
+    _normalize_into(planes, pixels, preparation)
     return torch.from_numpy(planes)
 
 
-def _normalize_into(planes: np.ndarray, pixels: np.ndarray) -> None:
+def _normalize_into(planes: np.ndarray, pixels: np.ndarray, preparation: Preparation) -> None:
     # In NumPy: torch would start a team of threads of its own in each thread that decodes.
     np.copyto(planes, pixels.transpose(2, 0, 1))
     planes /= np.float32(255)
-    planes -= _MEAN
-    planes /= _STD
+    planes -= np.array(preparation.mean, np.float32).reshape(3, 1, 1)
+    planes /= np.array(preparation.deviation, np.float32).reshape(3, 1, 1)
 
 
-def load_tensor(path: str | Path, size: Size, levels: Levels | None = None) -> Tensor:
-    """The image at ``path``, resized straight to ``size``, as the model takes it: 3 x H x W."""
-    return normalize(load_image(path, size, levels))
+def load_tensor(
+    path: str | Path,
+    size: Size,
+    levels: Levels | None = None,
+    preparation: Preparation = IMAGENET,
+) -> Tensor:
+    """The image at ``path``, resized straight to ``size``, as the model takes it: 3 x H x W.
+
+    A model says what it takes: ``preparation=model.preparation``.
+    """
+    return normalize(load_image(path, size, levels, preparation.interpolation), preparation)
 
 
 class ImageTensors:
@@ -63,6 +68,7 @@ class ImageTensors:
         cache: built from the same images and size: nothing is decoded then.
         with_masks: let `ImageLoader` decode the records' masks too.
         levels: see `load_image`.
+        preparation: the resizer, mean and deviation of the model.
     """
 
     def __init__(
@@ -73,7 +79,9 @@ class ImageTensors:
         *,
         with_masks: bool = False,
         levels: Levels | None = None,
+        preparation: Preparation = IMAGENET,
     ) -> None:
+        self.preparation = preparation
         self._images = [i if isinstance(i, Record) else Path(i) for i in images]
         self.size = size
         self.with_masks = with_masks
@@ -82,6 +90,8 @@ class ImageTensors:
             raise ValueError("a plain path has no mask: give records")
         if cache is not None and (cache.size != size or len(cache) != len(self._images)):
             raise ValueError("the cache was built from other images or for another size")
+        if cache is not None and cache.interpolation != preparation.interpolation:
+            raise ValueError("the cache was built by another resizer")
         self._cache = cache
 
     def __len__(self) -> int:
@@ -95,7 +105,10 @@ class ImageTensors:
     def pixels(self, index: int) -> np.ndarray:
         """uint8 H x W x 3 of item ``index``, before normalisation."""
         cached = self._cache.get(index) if self._cache is not None else None
-        return load_image(self.path(index), self.size, self._levels) if cached is None else cached
+        if cached is not None:
+            return cached
+        kind = self.preparation.interpolation
+        return load_image(self.path(index), self.size, self._levels, kind)
 
     def mask(self, index: int) -> np.ndarray:
         """uint8 H x W of 0 and 1: the mask of item ``index``, see `load_mask`."""
@@ -106,7 +119,7 @@ class ImageTensors:
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return normalize(self.pixels(index)), index
+        return normalize(self.pixels(index), self.preparation), index
 
 
 @dataclass(frozen=True)
@@ -234,7 +247,8 @@ class _Batch:
         index = self.indices[row]
         try:
             self.pixels[row] = self.source.pixels(index)
-            _normalize_into(self.images.numpy()[row], self.pixels[row])
+            planes = self.images.numpy()[row]
+            _normalize_into(planes, self.pixels[row], self.source.preparation)
             if self.masks is not None:
                 self.masks[row] = self.source.mask(index)
         except InputError as error:

@@ -9,6 +9,7 @@ import torch
 
 from invad_fast.data import load_image, load_mask, load_tensor
 from invad_fast.data.image_file import upright_size
+from invad_fast.data.preparation import preparation_of
 from invad_fast.data.size import Size
 from invad_fast.evaluation.maps import Maps
 from invad_fast.evaluation.output_folder import PICTURES
@@ -61,7 +62,8 @@ def _picture(maps: Maps, result: ClassResult, index: int, scale: float, path: Pa
     record, levels = result.records[index], maps.rule.levels
     size = drawn_size(record.image)
     mask = None if record.mask is None else load_mask(record, size)
-    image = load_tensor(record.image, maps.predictor.input_size, levels)[None]
+    preparation = preparation_of(maps.predictor)
+    image = load_tensor(record.image, maps.predictor.input_size, levels, preparation)[None]
     found = maps.predictor.predict(image, None, **maps.options.changes())
     scores = torch.as_tensor(found.map)[0].float().cpu().numpy()
     photo = load_image(record.image, size, levels)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from invad_fast.data import ImageLoader, ImageTensors, Record, build_cache
+from invad_fast.data.preparation import preparation_of
 from invad_fast.data.tensors import ImageBatch, Unreadable, find_unreadable, unreadable_error
 from invad_fast.distributed import ALONE, World
 from invad_fast.evaluation.options import ScoringOptions
@@ -51,6 +52,7 @@ class Maps:
         What cannot be read is left out and noted; `settle` says what becomes of it.
         """
         size, options = self.predictor.input_size, self.options
+        preparation = preparation_of(self.predictor)
         kept = None
         if options.cache is not None:
             with counter(f"{what}: decode", self.show) as progress:
@@ -58,10 +60,14 @@ class Maps:
                 kept = build_cache(
                     records, size, options.cache, bound, progress, world=self.world,
                     levels=self.rule.levels, damaged="collect",
+                    interpolation=preparation.interpolation,
                 )  # fmt: skip
         own = list(self.world.own(range(len(records))))
         order = [own[i : i + options.batch_size] for i in range(0, len(own), options.batch_size)]
-        images = ImageTensors(records, size, kept, with_masks=with_masks, levels=self.rule.levels)
+        images = ImageTensors(
+            records, size, kept, with_masks=with_masks, levels=self.rule.levels,
+            preparation=preparation,
+        )  # fmt: skip
         loader = ImageLoader(images, order, options.workers, "collect")
         for batch in track(loader, len(order), what, self.show):
             if batch.indices:

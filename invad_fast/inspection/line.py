@@ -68,6 +68,7 @@ class Line:
             preprocess(
                 image, pixel_format, slots.input_size,
                 levels=recipe.score.levels, out=slots.inputs[frame.slot],
+                interpolation=recipe.score.interpolation,
             )  # fmt: skip
             if self.store is not None:
                 original = Original(np.array(image), pixel_format, recipe.score.levels)

@@ -18,6 +18,7 @@ from invad_fast.data import ImageLoader, ImageTensors, load_image
 from invad_fast.data.image_file import upright_size
 from invad_fast.data.layouts.listing import image_files
 from invad_fast.data.levels import Levels
+from invad_fast.data.preparation import preparation_of
 from invad_fast.data.size import Size
 from invad_fast.data.tensors import ImageBatch
 from invad_fast.errors import InputError
@@ -146,7 +147,10 @@ class _Judge:
         if self.folder is not None:
             for file in self.folder.iterdir():
                 self.names.of(file.stem.removesuffix("_map").removesuffix("_overlay"))
-        images = ImageTensors(files, self.predictor.input_size, levels=self.levels)
+        images = ImageTensors(
+            files, self.predictor.input_size, levels=self.levels,
+            preparation=preparation_of(self.predictor),
+        )  # fmt: skip
         for batch in ImageLoader(images, self.options.batch_size, self.options.workers, "collect"):
             rows = {
                 bad.index: self._unreadable(files[bad.index], bad.line) for bad in batch.unreadable

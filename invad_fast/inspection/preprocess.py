@@ -13,6 +13,7 @@ import numpy as np
 
 from invad_fast.checked import unknown_name
 from invad_fast.data.levels import Levels, levels_of
+from invad_fast.data.preparation import Interpolation
 from invad_fast.errors import InputError
 from invad_fast.inspection.part import Reason
 from invad_fast.inspection.pixel_formats import PIXEL_FORMATS, PixelFormat
@@ -79,6 +80,7 @@ def preprocess(
     *,
     levels: Levels | None = None,
     out: np.ndarray | None = None,
+    interpolation: Interpolation = "bilinear",
 ) -> np.ndarray:
     """The frame as a model takes it.
 
@@ -89,6 +91,7 @@ def preprocess(
         levels: values of a channel of more than 8 bits that become 0 and 255; None for the
             format's full range.
         out: uint8 height×width×3 to write to.
+        interpolation: PIL's filter of this name, antialiased.
 
     Returns:
         uint8 height×width×3, RGB; ``out`` where it was given.
@@ -111,9 +114,10 @@ def preprocess(
     if native is not None:
         low, high = levels or (0, 2**found.bits - 1)
         layout = _LAYOUTS.index((found.layout, found.order if found.layout == "packed" else ""))
-        native.preprocess(frame, layout, found.bits, _order(found), low, high, width, out)
+        cubic = interpolation == "bicubic"
+        native.preprocess(frame, layout, found.bits, _order(found), low, high, width, out, cubic)
         return out
-    return _by_numpy(frame, found, size, levels, out)
+    return _by_numpy(frame, found, size, levels, out, interpolation)
 
 
 # As csrc/frames/preprocess.h counts them.
@@ -135,6 +139,7 @@ def _by_numpy(
     size: tuple[int, int],
     levels: Levels | None,
     out: np.ndarray,
+    interpolation: Interpolation,
 ) -> np.ndarray:
     """The same without the compiled core."""
     from PIL import Image
@@ -143,7 +148,7 @@ def _by_numpy(
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     # The width first, as for files: PIL alone would begin with whichever is cheaper.
     for shape in ((size[1], picture.height), size[::-1]):
-        picture = picture.resize(shape, Image.Resampling.BILINEAR)
+        picture = picture.resize(shape, Image.Resampling[interpolation.upper()])
     resized = np.asarray(picture)
     if resized.ndim == 2:
         resized = resized[..., None]

@@ -22,6 +22,7 @@ from invad_fast.data.cache.mapped_rows import (
 )
 from invad_fast.data.images import decoding
 from invad_fast.data.levels import Levels
+from invad_fast.data.preparation import IMAGENET
 from invad_fast.distributed import World
 from invad_fast.errors import InputError
 from invad_fast.training.trainable import Trainable, encoder_digest
@@ -142,7 +143,17 @@ def encoder_key(model: Trainable, precision: str, levels: Levels | None = None) 
         levels: of images of more than 8 bits, see `invad_fast.data.load_image`.
     """
     config = model.config
-    parts = (config.encoder, config.out_indices, config.input_size, precision, decoding(levels))
+    given = config.preparation
+    reading = decoding(levels, given.interpolation)
+    parts: tuple[object, ...] = (
+        config.encoder,
+        config.out_indices,
+        config.input_size,
+        precision,
+        reading,
+    )
+    if (given.mean, given.deviation) != (IMAGENET.mean, IMAGENET.deviation):
+        parts += (given.mean, given.deviation)  # features kept before there were others stay valid
     return f"{' '.join(map(str, parts))} {encoder_digest(model)}"
 
 

@@ -120,7 +120,10 @@ def open_features(
     a cache folder they compute.
     """
     layout = FeatureRow.of(model)
-    images = ImageTensors(records, model.config.input_size, levels=options.levels)
+    preparation = model.preparation
+    images = ImageTensors(
+        records, model.config.input_size, levels=options.levels, preparation=preparation
+    )
     computed = ComputedFeatures(model, images, options, device)
     in_bytes = layout.row_bytes * len(records)
     disk_bytes = int(options.cache_gib * 2**30)
@@ -145,9 +148,9 @@ def open_features(
         with counter("decode", show_progress) as progress:
             cache = build_cache(
                 records, size, options.cache, disk_bytes, progress, world=world,
-                levels=options.levels,
+                levels=options.levels, interpolation=preparation.interpolation,
             )  # fmt: skip
-        images = ImageTensors(records, size, cache, levels=options.levels)
+        images = ImageTensors(records, size, cache, levels=options.levels, preparation=preparation)
         computed = ComputedFeatures(model, images, options, device)
         computed.resized = True
     return computed

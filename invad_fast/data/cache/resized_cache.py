@@ -11,6 +11,7 @@ import numpy as np
 from invad_fast.data.cache.mapped_rows import MappedRows, Progress, RowWriter, keep_rows
 from invad_fast.data.images import decoding, load_image
 from invad_fast.data.levels import Levels
+from invad_fast.data.preparation import Interpolation
 from invad_fast.data.record import Record
 from invad_fast.data.size import Size
 from invad_fast.distributed import ALONE, World
@@ -24,8 +25,10 @@ class ResizedCache:
     for unreadable ones: `get` is None for the others.
     """
 
-    def __init__(self, rows: MappedRows, size: Size) -> None:
-        self.size = size
+    def __init__(
+        self, rows: MappedRows, size: Size, interpolation: Interpolation = "bilinear"
+    ) -> None:
+        self.size, self.interpolation = size, interpolation
         self._rows = rows
 
     def __len__(self) -> int:
@@ -58,13 +61,14 @@ def build_cache(
     world: World = ALONE,
     levels: Levels | None = None,
     damaged: Literal["raise", "collect"] = "raise",
+    interpolation: Interpolation = "bilinear",
 ) -> ResizedCache:
     """The cache of these images in ``folder``, made or brought up to date as needed.
 
     ``workers`` threads decode what is new or changed; see `keep_rows` for what counts as that,
-    for ``max_bytes`` and ``verify``, `load_image` for ``levels``. Images that cannot be read
-    raise one `InputError` that names them all; with ``damaged="collect"`` they are not cached, for
-    `ImageLoader` to find. Also raises what `keep_rows` does.
+    for ``max_bytes`` and ``verify``, `load_image` for ``levels`` and ``interpolation``. Images
+    that cannot be read raise one `InputError` that names them all; with ``damaged="collect"`` they
+    are not cached, for `ImageLoader` to find. Also raises what `keep_rows` does.
     """
     paths = [os.path.abspath(record.image) for record in records]
     threads = workers or max(1, (os.cpu_count() or 1) // world.local_size)
@@ -73,7 +77,7 @@ def build_cache(
         def fill(index: int) -> str | None:
             try:
                 writer.opening(index)
-                writer.store(index, load_image(paths[index], size, levels))
+                writer.store(index, load_image(paths[index], size, levels, interpolation))
             except InputError as error:
                 if damaged == "raise":
                     return str(error)
@@ -90,10 +94,10 @@ def build_cache(
             reasons = "; ".join(faults)
             raise InputError(f"{len(faults)} of {len(paths)} images cannot be read: {reasons}")
 
-    name = f"resized-{size[0]}x{size[1]} by {decoding(levels)}"
+    name = f"resized-{size[0]}x{size[1]} by {decoding(levels, interpolation)}"
     row_bytes = size[0] * size[1] * 3
     rows = keep_rows(
         Path(folder), name, paths, row_bytes, decode,
         max_bytes=max_bytes, progress=progress, verify=verify, world=world,
     )  # fmt: skip
-    return ResizedCache(rows, size)
+    return ResizedCache(rows, size, interpolation)
