@@ -9,6 +9,7 @@ from test_golden_model import VARIANTS, Golden
 from torch import Tensor, nn
 
 from invad_fast import InputError, InvAD, InvADConfig
+from invad_fast.errors import InputWarning
 from invad_fast.inference import convolution
 from invad_fast.inference.encoder import fold_encoder
 
@@ -59,6 +60,17 @@ def assert_same(model: InvAD, other, images: Tensor, tolerance: float = 1e-4) ->
 def test_encoders(encoder: str) -> None:
     model = small(encoder, blocks=(1, 1, 1))
     assert_same(model, model.optimize("fp32", "cpu"), torch.randn(2, 3, 64, 64))
+
+
+def test_an_encoder_that_cannot_be_traced_runs_as_it_is() -> None:
+    """ "Same" padding looks at the image's size, which no trace knows: the rest is folded, and it
+    is said."""
+    model, images = small("tf_efficientnet_lite0", blocks=(1, 1, 1)), torch.randn(2, 3, 64, 64)
+    with pytest.warns(InputWarning, match="correct but not sped up: its code cannot be traced"):
+        optimized = model.optimize("fp32", "cpu")
+    assert_same(model, optimized, images)
+    ours, expected = optimized.predict(images), model.predict(images)
+    torch.testing.assert_close(ours.map, expected.map, rtol=1e-4, atol=1e-5)
 
 
 def test_an_encoder_is_folded_where_it_matches() -> None:

@@ -22,7 +22,10 @@ from invad_fast.inspection import preprocess as module
 from invad_fast.model_file import checked_config, new_header
 from invad_fast.training.feature_rows import encoder_key
 
-pytestmark = pytest.mark.filterwarnings("ignore:the encoder .* has random weights")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the encoder .* has random weights"),
+    pytest.mark.filterwarnings("ignore:the encoder runs as timm wrote it"),
+]
 
 LITE0 = "tf_efficientnet_lite0"
 HALF = preparation_for(LITE0)
