@@ -35,6 +35,8 @@ def make_recipe(
         InputError: for a model without thresholds for this machine's form of it.
     """
     old: dict[str, Any] = {}
+    if output.is_dir():
+        raise InputError(f"{output} is a folder: name a file, as {output / 'line.yaml'}")
     if update:
         old = Recipe.load(output).content
     elif output.exists():

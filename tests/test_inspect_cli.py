@@ -148,3 +148,32 @@ def test_mistakes_are_one_line(line: Path, tmp_path: Path, invad) -> None:
         done = invad("inspect", *words)
         assert done.status == 2 and told in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "told"),
+    [
+        ("parts", ["--rate", 5], "--rate is for the simulated line, and this source is a folder"),
+        ("parts", ["--step", 2], "--step is for a video file, and this source is a folder"),
+        ("simulated", ["--watch"], "--watch is for a watched folder, and this source is the sim"),
+        ("parts/one.png", ["--watch"], "--watch is for a watched folder, and this source is an im"),
+    ],
+)
+def test_an_option_of_another_source(
+    line: Path, tmp_path: Path, invad, source: str, words: list, told: str
+) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/one.png").write_bytes(b"not looked at")
+    given = source if source == "simulated" else tmp_path / source
+    ledger = tmp_path / "l.db"
+    done = invad("inspect", line / "line.yaml", "--source", given, "--ledger", ledger, *words)
+    assert done.status == 2 and told in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not ledger.exists()
+
+
+def test_places_where_nothing_can_be_written(line: Path, tmp_path: Path, invad) -> None:
+    done = invad("recipe", line / "model.safetensors", "--output", tmp_path)
+    assert done.status == 2 and done.stderr.startswith(f"error: {tmp_path} is a folder: name a")
+    words = ("--source", "simulated", "--parts", 1, "--ledger", "/proc/l.db", "--in-process")
+    done = invad("inspect", line / "line.yaml", *words)
+    assert done.status == 2 and done.stderr.startswith("error: cannot write /proc/l.db")

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 import threading
+import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -163,6 +164,23 @@ def test_a_change_of_recipe_between_two_parts(tmp_path: Path) -> None:
     assert [r.verdict.value for r in results] == ["REJECT"] * 3
     assert [r.verdict.value for r in (after, back, named, strict)] == [
         "PASS", "REJECT", "PASS", "REJECT"]  # fmt: skip
+
+
+def test_a_recipe_is_removed_when_its_parts_are_done(tmp_path: Path) -> None:
+    with inspector(tmp_path) as line:
+        line.change_recipe(recipe(tmp_path, name="b"))
+        one_line("current one", lambda: line.remove_recipe("b"))
+        last = line.submit(stub.picture(10, stub.IS_SLOW), recipe="line", pixel_format="RGB8")
+        line.remove_recipe("line")
+        one_line("no recipe 'line'", lambda: line.trigger(recipe="line"))
+        one_line("no recipe 'line'", lambda: line.remove_recipe("line"))
+        assert last.result().verdict.value == "PASS"
+        until = time.monotonic() + 10
+        while line._loop.others and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not line._loop.others  # its engine has ended
+        assert line.inspect(stub.picture(10), pixel_format="RGB8").verdict.value == "PASS"
+        assert line.accounts.close
 
 
 def test_golden_parts(tmp_path: Path) -> None:

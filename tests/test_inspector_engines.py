@@ -110,3 +110,12 @@ def test_a_late_answer_to_nobody_is_no_traceback(
         line.inspect(stub.picture(10, stub.IS_LATE), **RGB)
         time.sleep(stub.LATE + 0.3)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_order_larger_than_any_pipe(tmp_path: Path) -> None:
+    """It would hold up the loop until the other process has started to read."""
+    names = [f"product {number:06d}" for number in range(20_000)]
+    held = recipe(tmp_path, classes=["a", "b", *names])
+    assert len(str(held.content)) > 300_000
+    with Inspector(held, tmp_path / "line.db", engine=MAKER) as line:
+        assert line.inspect(stub.picture(10), **RGB).verdict.value == "PASS"

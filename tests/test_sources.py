@@ -87,6 +87,43 @@ def test_a_watched_folder_gives_up_a_torn_file(tmp_path: Path, monkeypatch) -> N
     one_line("no folder", lambda: WatchedFolder(tmp_path / "gone"))
 
 
+def test_a_watched_folder_trusts_no_clock(tmp_path: Path) -> None:
+    """On a share whose clock is behind, a file seems old while it is written."""
+    whole = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(whole)
+    content, folder = whole.read_bytes(), tmp_path / "in"
+    folder.mkdir()
+
+    def write(file: Path, offset: float) -> None:
+        with open(file, "wb") as opened:
+            for start in range(0, len(content), 1000):
+                opened.write(content[start : start + 1000])
+                opened.flush()
+                # An uncompressed row more or less is an image too, for some formats.
+                os.utime(file, (time.time() + offset + start / 1e3,) * 2)
+                time.sleep(0.1)
+
+    source, read = WatchedFolder(folder), []
+    for offset in (-30.0, 30.0, -1e6):
+        file = folder / f"{offset}.png"
+        threading.Thread(target=write, args=(file, offset)).start()
+    for picture in source:
+        read.append(picture)
+        if len(read) == 3:
+            threading.Timer(0.5, source.stop).start()
+    assert len(read) == 3
+    assert all(p.frame is not None and p.frame.shape[:2] == (64, 64) for p in read)
+
+
+def test_what_is_known_of_files_that_are_gone_is_bounded(monkeypatch) -> None:
+    from invad_fast.inspection.sources import watched_folder
+
+    monkeypatch.setattr(watched_folder, "_GONE", 2)
+    done = {Path(str(number)): (number, 1) for number in range(6)}
+    watched_folder._forget(done, [Path("0"), Path("5")])
+    assert list(done) == [Path(name) for name in "0345"]
+
+
 def test_a_video(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     file = tmp_path / "belt.mp4"

@@ -23,7 +23,22 @@ _VIDEOS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".
 _REFRESH = 4  # pictures of the view a second
 
 
+_OF_KIND = {
+    SIMULATED: ("rate", "defects", "faults", "burst", "seed"),
+    "watched": ("watch",),
+    "video": ("step",),
+}
+_KINDS = {
+    SIMULATED: "the simulated line",
+    "watched": "a watched folder",
+    "video": "a video file",
+    "folder": "a folder",
+    "file": "an image file",
+}
+
+
 def inspect(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="Recipe that `recipe` wrote.")],
     source: Annotated[str, typer.Option(help="Image file, folder, video file, or: simulated.")],
     ledger: Annotated[Path, typer.Option(help="File of the record; made where there is none.")],
@@ -65,12 +80,12 @@ def inspect(
     line = LineOptions(
         parts=parts, rate=rate, defects=defects, faults=faults, burst=burst, seed=seed
     )
+    kind = _kind(source, watch)
+    _refuse_options_of_others(context, kind)
     loaded = Recipe.load(recipe)
-    if source != SIMULATED and not Path(source).exists():
-        raise InputError(f"no source {source}: give an image file, a folder, a video, or simulated")
     _tell_provisional(loaded)
     with Inspector(loaded, ledger, in_process=in_process, copy_to=copy_to) as inspector:
-        pictures = _source(source, watch, step, loaded, line, inspector)
+        pictures = _source(kind, Path(source), step, loaded, line, inspector)
         _run(inspector, pictures, parts, None if headless else f"{loaded.name} · {source}")
         inspector.close()
         missing = _account(inspector, show=headless)
@@ -79,11 +94,34 @@ def inspect(
         raise typer.Exit(1)
 
 
+def _kind(source: str, watch: bool) -> str:
+    """What sort of source it is, a key of ``_KINDS``."""
+    path = Path(source)
+    if source == SIMULATED:
+        return SIMULATED
+    if not path.exists():
+        raise InputError(f"no source {source}: give an image file, a folder, a video, or simulated")
+    if path.is_dir():
+        return "watched" if watch else "folder"
+    return "video" if path.suffix.lower() in _VIDEOS else "file"
+
+
+def _refuse_options_of_others(context: typer.Context, kind: str) -> None:
+    """What would be ignored is told instead."""
+    for other, names in _OF_KIND.items():
+        for name in names:
+            given = context.get_parameter_source(name)
+            if other != kind and given is not None and given.name == "COMMANDLINE":
+                raise InputError(
+                    f"--{name} is for {_KINDS[other]}, and this source is {_KINDS[kind]}"
+                )
+
+
 def _source(
-    name: str, watch: bool, step: int, recipe: Recipe, line: Any, inspector: Inspector
+    kind: str, path: Path, step: int, recipe: Recipe, line: Any, inspector: Inspector
 ) -> Source:
     levels = recipe.score.levels
-    if name == SIMULATED:
+    if kind == SIMULATED:
         from invad_fast.data.production_line import PRODUCTS
         from invad_fast.inspection.sources.simulated_line import SimulatedLine
 
@@ -94,12 +132,11 @@ def _source(
                 f"the recipe asks for frames of {width}×{height}, and simulated ones are square"
             )
         return SimulatedLine(line, width, known or None)
-    path = Path(name)
-    if watch:
+    if kind == "watched":
         from invad_fast.inspection.sources.watched_folder import WatchedFolder
 
         return WatchedFolder(path, levels)
-    if path.suffix.lower() in _VIDEOS:
+    if kind == "video":
         from invad_fast.inspection.sources.video_file import VideoFile
 
         return VideoFile(path, step)

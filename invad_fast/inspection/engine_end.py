@@ -44,7 +44,7 @@ class EngineEnd(ABC):
         """Readable when there is something to :meth:`receive`."""
         return self._connection.fileno()
 
-    def send(self, told: Order | Job | None) -> None:
+    def send(self, told: Job | None) -> None:
         """Hands over a job, None for the last; an engine that is gone tells by :meth:`receive`."""
         with contextlib.suppress(OSError):
             self._connection.send(told)

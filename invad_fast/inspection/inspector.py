@@ -232,6 +232,22 @@ class Inspector:
         with self._loop.lock:
             self._current = new.name
 
+    def remove_recipe(self, name: str) -> None:
+        """Parts are triggered for it no more; its engine ends with the last of those there are.
+
+        Raises:
+            InputError: for the current one, and for one that is not loaded.
+        """
+        with self._loop.lock:
+            self._check_running()
+            line = self._named(name)
+            if name == self._current:
+                raise InputError(
+                    f"the recipe {name!r} is the current one: change_recipe to another first"
+                )
+            self._loop.take_away(line)
+        self._loop.wake()
+
     def trigger(
         self,
         part_id: str | None = None,

@@ -151,7 +151,7 @@ class Line:
         """When there is something to do though nothing comes; infinity for never."""
         if not self.gone:
             return self._patience_ends()
-        # Nobody tells when a thread that was turned away from has ended: it is asked.
+        # Nobody tells when an engine that was turned away from has ended: it is asked.
         return self._restart_at if self.engine.may_start() else max(self._restart_at, now + 0.1)
 
     def _rest(self) -> None:

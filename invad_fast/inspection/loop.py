@@ -96,11 +96,10 @@ class Loop:
         """Parts may be triggered for it; one of the same name ends with its last part."""
         with self.lock:
             before = self.lines.get(line.recipe.name)
+            if before is not None:
+                self.take_away(before)
             self.lines[line.recipe.name] = line
             self.others.remove(line)
-            if before is not None:
-                before.retired = True
-                self.others.append(before)
         self.wake()
 
     def retire(self, line: Line) -> None:
@@ -116,6 +115,12 @@ class Loop:
         self._finish_all(done)
 
     # ---- with the lock held
+
+    def take_away(self, line: Line) -> None:
+        """One at work gets no more parts."""
+        del self.lines[line.recipe.name]
+        line.retired = True
+        self.others.append(line)
 
     def add(self, part: OpenPart) -> bool:
         """Takes a part in; whether the loop must be woken, since it sleeps beyond its deadline."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -21,8 +23,10 @@ _BEGIN = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from invad_fast.inspection.process_engine import run
-run(int(sys.argv[2]), int(sys.argv[3]))
+run(*map(int, sys.argv[2:]))
 """
+
+_REAPED = 2.0  # seconds for the end of a process that was killed
 
 
 class ProcessEngine(EngineEnd):
@@ -39,28 +43,30 @@ class ProcessEngine(EngineEnd):
 
     def start(self) -> None:
         ours, theirs = Pipe()
-        files = theirs.fileno(), self.memory
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _BEGIN, json.dumps(sys.path), *map(str, files)],
-                pass_fds=files,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # the inspector's is for its own lines
-            )
+            # Not by the pipe, which holds less than a large recipe: the loop would wait with it.
+            with tempfile.TemporaryFile() as order:
+                pickle.dump(self.order, order)
+                order.seek(0)
+                files = theirs.fileno(), self.memory, order.fileno()
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _BEGIN, json.dumps(sys.path), *map(str, files)],
+                    pass_fds=files,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,  # the inspector's is for its own lines
+                )
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
         self._connection = ours
-        self.send(self.order)
 
     def may_start(self) -> bool:
-        return True
+        return self._process.poll() is not None  # it may still write maps
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._process.kill()  # and not waited for: a driver may keep it for seconds
         self._connection.close()
 
     def stop(self, patience: float = 1.0) -> None:
@@ -68,6 +74,8 @@ class ProcessEngine(EngineEnd):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
         self.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_REAPED)
         os.close(self.memory)
 
 
@@ -78,8 +86,10 @@ def _end_with(parent: int) -> None:
     os._exit(1)  # killed: nobody will take an answer, and the engine may hang
 
 
-def run(connection: int, memory: int) -> None:
+def run(connection: int, memory: int, order: int) -> None:
     """The other process's work, given its descriptors."""
     end = Connection(connection)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    serve(end, end.recv(), memory)
+    with open(order, "rb") as file:
+        ordered: Order = pickle.load(file)  # ours: nobody else has the descriptor
+    serve(end, ordered, memory)

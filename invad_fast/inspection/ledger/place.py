@@ -79,6 +79,8 @@ class Hold:
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
+            if not Path(self._lock.lock_file).exists():  # it could not even be made
+                raise InputError(f"cannot write {path}: no files can be made there") from None
             raise InputError(
                 f"{path} is in use by {self._named()}: one process a ledger; stop it, or choose "
                 "another ledger"

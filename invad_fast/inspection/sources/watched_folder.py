@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from invad_fast.data.levels import Levels
@@ -18,6 +19,17 @@ SETTLED = 0.15
 PATIENCE = 5.0
 """Seconds after its last change that a file which cannot be read is still waited for: whoever
 writes it may pause. Then it is a damaged frame."""
+
+
+_GONE = 100_000  # files that were taken away, and are known all the same: a share may come back
+
+
+@dataclass
+class _Change:
+    """A file that was not yet the same for long enough: as it is now, and since when."""
+
+    state: tuple[int, int]
+    since: float
 
 
 class WatchedFolder:
@@ -57,11 +69,11 @@ class WatchedFolder:
     def __iter__(self) -> Iterator[Picture]:
         from watchfiles import watch
 
-        changed: dict[Path, float] = {}
+        changed: dict[Path, _Change] = {}
         done: dict[Path, tuple[int, int]] = {}
         for file in self._files():
             if self._existing:
-                changed[file] = time.monotonic()
+                changed[file] = _Change(_state(file), time.monotonic())
             else:
                 done[file] = _state(file)
         # The first turn comes at once, so that files from before the watch are not missed.
@@ -74,24 +86,27 @@ class WatchedFolder:
             now = time.monotonic()
             names = {Path(name) for _, name in found}
             if now - looked > 1:  # the system may drop events under load
-                looked, names = now, names | set(self._files())
+                there = self._files()
+                looked, names = now, names.union(there)
+                _forget(done, there)
             for file in names:
                 if _is_image_name(file) and file.is_file() and done.get(file) != _state(file):
-                    changed.setdefault(file, now)
+                    changed.setdefault(file, _Change(_state(file), now))
             for file, picture in self._written(changed, now):
-                done[file] = _state(file)
-                del changed[file]
+                done[file] = changed.pop(file).state
                 yield picture
 
-    def _written(self, changed: dict[Path, float], now: float) -> Iterator[tuple[Path, Picture]]:
+    def _written(self, changed: dict[Path, _Change], now: float) -> Iterator[tuple[Path, Picture]]:
         for file in sorted(changed):
-            try:
-                age = time.time() - file.stat().st_mtime
-            except OSError:  # it was taken away again
+            change, state = changed[file], _state(file)
+            if state == _NONE:  # it was taken away again
                 del changed[file]
                 continue
-            # A clock that was set makes ages of any sign; then what has been seen counts.
-            quiet = max(age, 0.0) if 0 <= age < 3600 else now - changed[file]
+            # Times of files are compared with each other alone: the clock of a share, or one that
+            # was set, makes ages of any size.
+            if state != change.state:
+                change.state, change.since = state, now
+            quiet = now - change.since
             if quiet < SETTLED:
                 continue
             picture = read_picture(file, self._levels)
@@ -109,10 +124,22 @@ def _is_image_name(file: Path) -> bool:
     return not file.name.startswith(".") and not is_document(file.name)
 
 
+_NONE = (0, 0)
+
+
+def _forget(done: dict[Path, tuple[int, int]], there: list[Path]) -> None:
+    """Bounds what is kept of files that were taken away: the oldest go first."""
+    excess = len(done) - len(there) - _GONE
+    if excess > 0:
+        kept = set(there)
+        for file in [file for file in done if file not in kept][:excess]:
+            del done[file]
+
+
 def _state(file: Path) -> tuple[int, int]:
     """What changes when a file is written again."""
     try:
         found = file.stat()
     except OSError:
-        return 0, 0
+        return _NONE
     return found.st_mtime_ns, found.st_size
