@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from invad_fast.config import InvADConfig, preset
@@ -15,6 +14,7 @@ from invad_fast.encoder import PRETRAINED
 from invad_fast.errors import InputError
 from invad_fast.fuser import Fuser
 from invad_fast.inference import OptimizedInvAD
+from invad_fast.losses import squared_error
 from invad_fast.method import Method
 from invad_fast.training.schedule import Schedule
 
@@ -100,8 +100,4 @@ def reconstruction_loss(
     features: Sequence[Tensor], reconstructions: Sequence[Tensor], weight: float
 ) -> Tensor:
     """weight · Σᵢ mean((fᵢ − rᵢ)²), in float32 (paper §3.4)."""
-    errors = [
-        torch.nn.functional.mse_loss(r.float(), f.float())
-        for f, r in zip(features, reconstructions)
-    ]
-    return weight * torch.stack(errors).sum()
+    return weight * squared_error(features, reconstructions)
