@@ -53,8 +53,8 @@ def test_epoch(benchmark, dataset: Dataset, kept: str, size: int, tmp_path: Path
     device = torch.device("cpu")
     precision = choose_precision("auto", device)
     options = TrainingOptions(
-        epochs=3, batch_size=BATCH, workers=0, precision=precision, **settings
-    ).completed(InvAD.schedule("paper"))
+        schedule="paper", epochs=3, batch_size=BATCH, workers=0, precision=precision, **settings
+    ).completed(InvAD, COUNT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = InvAD("invad-lite", encoder_weights=None, input_size=size)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictStr, WrapValidator
+from pydantic import Field, StrictBool, StrictStr, WrapValidator
 from typing_extensions import Self
 
 from invad_fast.checked import Real, Whole, checked, unknown_name
@@ -198,15 +198,25 @@ class InvADConfig(FeatureConfig):
         style_channels: width of the style maps; each scale uses min(style_channels, channels).
         latent_channels: width of the latent style that modulates a block.
         loss_weight: factor of the training loss.
+        standardized: features have their channels' mean taken out and deviation divided by, of the
+            good training parts, before all else. Set by the schedule of the training, and so is
+        loss: "squared" (the paper's) or "hard_cosine"; see :mod:`invad_fast.losses`.
     """
 
     style_channels: _Width = 64
     latent_channels: _Width = 16
     loss_weight: Annotated[Real, Field(gt=0, le=1e6)] = 1.0
+    standardized: StrictBool = False
+    loss: Literal["squared", "hard_cosine"] = "squared"
 
     def style_width(self, scale: int) -> int:
         """Channels of the style map of a scale (0 is the finest)."""
         return min(self.channels[scale], self.style_channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """See :class:`FeatureConfig`; it omits what the paper's training has, likewise."""
+        usual = {"standardized": False, "loss": "squared"}
+        return {k: v for k, v in super().to_dict().items() if usual.get(k, ...) != v}
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -26,6 +26,7 @@ from invad_fast.metrics import image_scores
 from invad_fast.metrics.region_scores import region_scores
 from invad_fast.prediction import AUTO, Array, Prediction, ScoreRule, Thresholds
 from invad_fast.seen_parts import SeenParts
+from invad_fast.standardization import Standardization
 
 _NO_PROTOTYPES = (
     "the model cannot tell its classes apart (it was made before models could): give --class NAME, "
@@ -45,6 +46,7 @@ class FeaturePredictor(nn.Module, ABC):
         seen: which pictures it was trained and calibrated on.
         prototypes: what tells the classes apart; None for a model that was not trained.
         encoder: None for a model that is given features instead of images.
+        standardization: of the encoder's features; None for a model that takes them as they are.
     """
 
     config: Any
@@ -52,6 +54,7 @@ class FeaturePredictor(nn.Module, ABC):
     prototypes: ClassPrototypes | None
     seen: SeenParts
     encoder: Encoder | None
+    standardization: Standardization | None
     _thresholds: Thresholds
 
     @property
@@ -100,8 +103,8 @@ class FeaturePredictor(nn.Module, ABC):
         return self.thresholds.of(class_name, self.score_rule)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """N×3×H×W, normalised → (features, reconstructions), finest first."""
-        features = self.encode(images)
+        """N×3×H×W, normalised → (features, standardised or not, reconstructions), finest first."""
+        features = self.standardize(self.encode(images))
         return features, self.reconstruct(features)
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -110,9 +113,15 @@ class FeaturePredictor(nn.Module, ABC):
         assert self.encoder is not None  # else it was refused
         return self.encoder(images)
 
+    def standardize(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The encoder's features as the model takes them: in deviations of their channels, or
+        as they are.
+        """
+        return list(features) if self.standardization is None else self.standardization(features)
+
     @abstractmethod
     def reconstruct(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Features, finest first → reconstructions of the same shapes."""
+        """Features, finest first, as :meth:`standardize` gives them → reconstructions of them."""
 
     def predict(
         self, images: Array, class_name: str | Sequence[str | None] | None = AUTO, **changes: Any

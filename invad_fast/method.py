@@ -76,7 +76,7 @@ class Method(Trainable):
         self.prototypes = None
         self.seen = SeenParts()
         self._thresholds = Thresholds()
-        self.encoder = None
+        self.encoder = self.standardization = None
         if config.encoder is not None:
             self.encoder = Encoder(
                 config.encoder, config.out_indices, config.input_size, encoder_weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from invad_fast.encoder import PRETRAINED
 from invad_fast.errors import InputError
 from invad_fast.fuser import Fuser
 from invad_fast.inference import OptimizedInvAD
-from invad_fast.losses import squared_error
+from invad_fast.losses import hard_cosine, squared_error
 from invad_fast.method import Method
+from invad_fast.standardization import Standardization
 from invad_fast.training.schedule import Schedule
 
 
@@ -41,8 +43,21 @@ class InvAD(Method):
             betas=(0.0, 0.99),
             clip=5.0,
             drop_after=0.8,
-        )
+            config={"standardized": False, "loss": "squared"},
+        ),
+        "fast": Schedule(
+            epochs=30,
+            least_images=20_000,
+            batch_size=16,
+            learning_rate=0.002,
+            rate_batch=16,
+            betas=(0.9, 0.99),
+            clip=5.0,
+            warm_up=0.05,
+            config={"standardized": True, "loss": "hard_cosine"},
+        ),
     }
+    default_schedule = "fast"
 
     def __init__(
         self,
@@ -60,6 +75,17 @@ class InvAD(Method):
         super()._build(config, encoder_weights)
         self.fuser = Fuser(config)
         self.decoder = Decoder(config)
+        self._standardize()
+
+    def _standardize(self) -> None:
+        chosen = self.config.standardized
+        self.standardization = Standardization(self.config.channels) if chosen else None
+
+    def take_up(self, schedule: Schedule) -> None:
+        before = self.config
+        self.config = dataclasses.replace(before, **schedule.config)  # type: ignore[type-var]
+        if self.config.standardized != before.standardized:
+            self._standardize()
 
     def reconstruct(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features, finest first → reconstructions of the same shapes; differentiable."""
@@ -67,8 +93,11 @@ class InvAD(Method):
         style = self.fuser(list(features))
         return self.decoder(style)
 
-    def loss(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
-        """:func:`reconstruction_loss` with the configuration's weight."""
+    def loss(
+        self, features: Sequence[Tensor], reconstructions: Sequence[Tensor], progress: float = 1.0
+    ) -> Tensor:
+        if self.config.loss == "hard_cosine":
+            return self.config.loss_weight * hard_cosine(features, reconstructions, progress)
         return reconstruction_loss(features, reconstructions, self.config.loss_weight)
 
     def for_inference(self, precision: str | None = None, device: str = "auto") -> OptimizedInvAD:

@@ -137,7 +137,9 @@ class ReverseDistillation(Method):
         code = self.embedding(list(features))
         return self.student(code)
 
-    def loss(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
+    def loss(
+        self, features: Sequence[Tensor], reconstructions: Sequence[Tensor], progress: float = 1.0
+    ) -> Tensor:
         """Σᵢ mean over images and positions of 1 − cosine, in float32 (paper eq. 1 and 2)."""
         distances = [
             (1 - F.cosine_similarity(f.float(), r.float(), dim=1)).mean()

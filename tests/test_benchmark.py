@@ -159,14 +159,14 @@ def test_every_mistake_names_its_key(tmp_path: Path) -> None:
 def test_a_key_goes_to_the_options_of_that_name(tmp_path: Path) -> None:
     """None is written down twice: a default is the options' own, here and on the command line."""
     (model,) = read_configuration(configuration(tmp_path, **dict.fromkeys(TINY))).models
-    assert model.training == TrainingOptions()
+    assert model.training == TrainingOptions(schedule="paper")
     assert model.scoring == ScoringOptions(precision="fp32")
     keys = {"precision": "bf16", "batch_size": 4, "workers": 1, "sigma": 2, "schedule": "paper",
             "cache": "kept", "scoring_precision": "bf16", "scoring_batch_size": 8}  # fmt: skip
     keys = {**dict.fromkeys(TINY), **keys}
     (model,) = read_configuration(configuration(tmp_path, **keys)).models
     assert model.training == TrainingOptions(
-        precision="bf16", batch_size=4, workers=1, cache=Path("kept")
+        schedule="paper", precision="bf16", batch_size=4, workers=1, cache=Path("kept")
     )
     assert model.scoring == ScoringOptions(
         precision="bf16", batch_size=8, workers=1, sigma=2, cache=Path("kept")

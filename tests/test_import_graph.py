@@ -19,7 +19,7 @@ FLOORS = (
     "errors names files checked progress allocator device distributed",  # for everyone
     "data ops kernels",
     "prediction class_prototypes seen_parts pictures metrics",
-    "encoder_network encoder_packages unfilled_weights layers losses anomaly_map",
+    "encoder_network encoder_packages unfilled_weights layers losses standardization anomaly_map",
     "config encoder_weights encoder fuser decoder",  # the network's arrows
     "feature_predictor model_file reference_checkpoint",
     "inference evaluation",

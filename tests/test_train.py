@@ -8,6 +8,7 @@ import sample_sets
 from tiny_training import fit, tiny
 
 from invad_fast import InputError, InvAD
+from invad_fast.reverse_distillation import ReverseDistillation
 from invad_fast.training.options import TrainingOptions
 from invad_fast.training.train import make_optimizer
 
@@ -16,7 +17,7 @@ def test_fit_leaves_a_run_folder_and_a_provisionally_calibrated_model(tmp_path: 
     root = sample_sets.mvtec(tmp_path / "set")
     model = tiny()
     frozen = {n: p.clone() for n, p in model.encoder.named_parameters()}
-    result = fit(model, root, run=tmp_path / "run", epochs=5)
+    result = fit(model, root, run=tmp_path / "run", epochs=5, schedule="paper")
     assert result.losses[-1] < result.losses[0] and result.steps == 10
     assert all(p.equal(frozen[n]) for n, p in model.encoder.named_parameters())
     assert model.classes == ("bolt", "nut") and set(model.thresholds) == {"*", "bolt", "nut"}
@@ -59,11 +60,18 @@ def test_cached_features_train_like_computed_ones(tmp_path: Path) -> None:
 
 def test_what_is_not_chosen_is_the_schedules() -> None:
     schedule = InvAD.schedule("paper")
-    chosen = TrainingOptions().completed(schedule)
+    chosen = TrainingOptions(schedule="paper").completed(InvAD, 10)
     assert (chosen.epochs, chosen.batch_size, chosen.learning_rate) == (300, 32, 0.004)
-    assert TrainingOptions(batch_size=8).completed(schedule).learning_rate == 0.001
-    own = TrainingOptions(epochs=2, learning_rate=0.5).completed(schedule)
+    own = TrainingOptions(schedule="paper", batch_size=8).completed(InvAD, 10)
+    assert own.learning_rate == 0.001
+    own = TrainingOptions(schedule="paper", epochs=2, learning_rate=0.5).completed(InvAD, 10)
     assert (own.epochs, own.batch_size, own.learning_rate) == (2, 32, 0.5)
+    chosen = TrainingOptions().completed(InvAD, 3629)
+    assert (chosen.schedule, chosen.epochs, chosen.batch_size) == ("fast", 30, 16)
+    assert TrainingOptions().completed(InvAD, 100).epochs == 200  # 20,000 images
+    assert TrainingOptions(epochs=3).completed(InvAD, 100).epochs == 3
+    assert TrainingOptions(batch_size=8).completed(InvAD, 100).learning_rate == 0.001
+    assert TrainingOptions().completed(ReverseDistillation, 10).schedule == "paper"
     optimizer = make_optimizer(tiny(), schedule, 0.004)
     assert optimizer.defaults["betas"] == (0.0, 0.99) and optimizer.defaults["weight_decay"] == 0
     with pytest.raises(InputError, match=r"no schedule 'papper': did you mean 'paper'\?"):

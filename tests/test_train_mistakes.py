@@ -21,7 +21,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"batch_size": None}, "8 good training images are fewer than one batch of 32: choose"),
+        ({"batch_size": None}, "8 good training images are fewer than one batch of 16: choose"),
         ({"batch_size": 0}, "batch_size: must be greater than or equal to 1, not 0"),
         ({"epochs": 0}, "epochs: must be greater than or equal to 1, not 0"),
         ({"workers": -1}, "workers: must be greater than or equal to 0, not -1"),

@@ -229,7 +229,9 @@ def test_a_class_on_its_own_keeps_its_name(tmp_path: Path) -> None:
     assert model.classes == ("gear",) and set(model.thresholds) == {"*", "gear"}
 
 
-def test_epochs_may_be_raised_and_the_rest_is_as_it_was(training_set: Path, run: Path) -> None:
+def test_epochs_may_be_raised_and_the_rest_is_as_it_was(training_set: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fit(tiny(), training_set, run=run, epochs=4, schedule="paper")
     with pytest.warns(InputWarning, match="on to 10 epochs instead of 4, 4 are done; .*epoch 8,"):
         result = fit(tiny(seed=1), training_set, run=run, epochs=10, resume=True, batch_size=None)
     assert result.steps == 6 * STEPS and len(result.losses) == 10

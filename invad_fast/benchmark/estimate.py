@@ -81,6 +81,8 @@ def measure(run: Run) -> Costs:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*random weights")
         model = run.new_model(random_encoder=True)
+    schedule = model.schedule(run.training.schedule)
+    model.take_up(schedule)
     model.to(device).to(memory_format=torch.channels_last)
     records = [*run.dataset.train, *run.dataset.test][:batch]
     images, decode = _timed(
@@ -93,12 +95,11 @@ def measure(run: Run) -> Costs:
             return [f.float() for f in model.encode(stack)]
 
     features, encode = _timed(device, encoded)
-    schedule = model.schedule(run.training.schedule)
     optimizer = make_optimizer(model, schedule, 0.0)
 
     def step() -> None:
         with autocast(device, precision):
-            made = model.reconstruct(features)
+            made = model.reconstruct(model.standardize(features))
         optimizer.zero_grad(set_to_none=True)
         model.loss(features, made).backward()
         clip_gradients(model, schedule.clip)

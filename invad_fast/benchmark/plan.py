@@ -66,12 +66,13 @@ class Run:
     def training(self) -> CompleteOptions:
         """The options of its training, the method's schedule filled in."""
         options = dataclasses.replace(self.model.training, seed=self.seed)
-        return options.completed(method_class(self.model.method).schedule(options.schedule))
+        return options.completed(method_class(self.model.method), len(self.dataset.train))
 
     @property
     def config(self) -> FeatureConfig:
         """The configuration of the model that is trained."""
-        return model_config(self.model)
+        schedule = method_class(self.model.method).schedule(self.training.schedule)
+        return dataclasses.replace(model_config(self.model), **schedule.config)
 
     @property
     def images_seen(self) -> int:

@@ -44,7 +44,7 @@ def train(
     ] = "pretrained",
     size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 256,
     schedule: Annotated[
-        str, typer.Option(help="Length, learning rate and steps: paper.")
+        str | None, typer.Option(help="fast, or paper for the published one; rd has paper alone.")
     ] = _DEFAULTS.schedule,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the good images; may be raised with --resume.")

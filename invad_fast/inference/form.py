@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from invad_fast.errors import InputError
@@ -22,6 +23,7 @@ class InferenceForm(FeaturePredictor):
     def __init__(self, source: FeaturePredictor, form: str, precision: str) -> None:
         super().__init__()
         self.config, self.classes = source.config, source.classes
+        self.standardization = copy.deepcopy(source.standardization)
         self.prototypes, self.seen = source.prototypes, source.seen
         self._digest = source.digest
         self._rule = source.score_rule.but(form=form, precision=precision)

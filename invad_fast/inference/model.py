@@ -58,6 +58,8 @@ class OptimizedInvAD(InferenceForm):
             keep_freed_memory()
         self.target, self.precision = target, precision
         self.encoder = None if source.encoder is None else fold_encoder(source.encoder, target)
+        if self.standardization is not None:
+            self.standardization.to(target.device)
         self.fuser = FoldedFuser(fuser, target)
         self.decoder = FoldedDecoder(decoder, target)
         self.freeze()

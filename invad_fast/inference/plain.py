@@ -25,7 +25,7 @@ class PlainForm(InferenceForm):
         super().__init__(source, "plain", "fp32")
         self.device = choose_device(device)
         self.net = copy.deepcopy(source).to(self.device)
-        self.encoder = self.net.encoder
+        self.encoder, self.standardization = self.net.encoder, self.net.standardization
         self.freeze()
 
     @torch.inference_mode()

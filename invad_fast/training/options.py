@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from invad_fast.checked import Gib, checked
 from invad_fast.data.levels import LevelsOption
-from invad_fast.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from invad_fast.training.trainable import Trainable
 
 
 @checked
@@ -18,7 +20,8 @@ class TrainingOptions:
     """Options of a training (method.md §1 "Training").
 
     Attributes:
-        schedule: name of the method's schedule.
+        schedule: name of a schedule of the method's; None for its default. "paper" is the
+            published one.
         epochs: passes over the good training images; None for the schedule's.
         batch_size: images a step, over all processes; an incomplete last batch is dropped; None
             for the schedule's.
@@ -42,7 +45,7 @@ class TrainingOptions:
             and nothing is trained.
     """
 
-    schedule: str = "paper"
+    schedule: str | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1e3)] | None = None
@@ -58,12 +61,19 @@ class TrainingOptions:
     levels: LevelsOption = None
     skip_damaged: bool = False
 
-    def completed(self, schedule: Schedule) -> CompleteOptions:
-        """These options with the schedule's epochs, batch size and learning rate where open."""
+    def completed(self, method: type[Trainable], images: int) -> CompleteOptions:
+        """These options with what the schedule says where they are open.
+
+        Args:
+            images: how many are trained on.
+        """
+        name = self.schedule or method.default_schedule
+        schedule = method.schedule(name)
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         batch_size = self.batch_size or schedule.batch_size
         return CompleteOptions(**given | {
-            "epochs": self.epochs or schedule.epochs,
+            "schedule": name,
+            "epochs": self.epochs or schedule.epochs_of(images),
             "batch_size": batch_size,
             "learning_rate": self.learning_rate or schedule.learning_rate_of(batch_size),
         })  # fmt: skip
@@ -73,6 +83,7 @@ class TrainingOptions:
 class CompleteOptions(TrainingOptions):
     """The same, nothing left open."""
 
+    schedule: str = Field()
     epochs: int = Field()
     batch_size: int = Field()
     learning_rate: float = Field()

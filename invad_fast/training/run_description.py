@@ -28,7 +28,7 @@ _FREE = frozenset({
     "workers", "device", "checkpoint_seconds", "false_alarm_rate", "cache", "cache_gib",
     "feature_cache_gib", "skip_damaged", "epochs",
 })  # fmt: skip
-_OPEN = ("epochs", "batch_size", "learning_rate")
+_OPEN = ("schedule", "epochs", "batch_size", "learning_rate")
 
 GO_ON = "resume it with the same, or choose another --run"
 
@@ -44,8 +44,10 @@ def describe(model: Trainable, options: CompleteOptions) -> dict[str, Any]:
     return json.loads(json.dumps(described, default=str))
 
 
-def as_before(options: TrainingOptions, before: Mapping[str, Any]) -> TrainingOptions:
+def as_before(options: TrainingOptions, before: Mapping[str, Any], method: str) -> TrainingOptions:
     """What the options leave open is as the run before had it, and not the schedule's default."""
+    if before.get("method") != method:  # it will be refused
+        return options
     kept = {
         name: value
         for name, value in before.get("training", {}).items()
@@ -79,6 +81,8 @@ def check_epochs(
     if now == before:
         return
     text = f"the run goes on to {now} epochs instead of {before}, {checkpoint.epoch} are done"
+    if schedule.warm_up is not None:
+        text += "; the learning rate follows the new length"
     drop = now if schedule.drop_after is None else math.ceil(schedule.drop_after * now)
     if drop < now:
         text += f"; the learning rate falls to a tenth after epoch {drop}, by the new length"

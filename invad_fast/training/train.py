@@ -44,6 +44,8 @@ from invad_fast.training.schedule import Schedule
 from invad_fast.training.trainable import Trainable
 from invad_fast.training.training_images import readable, take_images
 
+_MEASURED = 1024  # images that the channels' statistics are taken over
+
 
 @dataclass
 class TrainingResult:
@@ -101,7 +103,7 @@ def train(
     Raises:
         InputError: where the images, the run folder or the options do not allow it.
     """
-    schedule = model.schedule(options.schedule)
+    model.schedule(options.schedule)  # refused before any work
     dataset = root if isinstance(root, Dataset) else read_dataset(root)
     if classes:
         dataset = dataset.only(classes)
@@ -124,8 +126,10 @@ def train(
             world.on_main(lambda: held.enter_context(RunFolder(folder.path).held()))
             checkpoint = world.on_main(lambda: folder.read_checkpoint(resume))
         if checkpoint is not None:
-            options = as_before(options, checkpoint.run)
-        chosen = options.completed(schedule)
+            options = as_before(options, checkpoint.run, model.method)
+        chosen = options.completed(type(model), len(dataset.train))
+        schedule = model.schedule(chosen.schedule)
+        model.take_up(schedule)
         _check_batch(model, chosen, len(dataset.train), world, dataset.root)
         described = describe(model, chosen)
         if folder is not None and checkpoint is not None:
@@ -291,6 +295,7 @@ class _Trainer:
         """Trains to the last epoch, with a checkpoint before the first step and after the last."""
         started = saved = time.monotonic()
         if self.epoch == self.step == 0:
+            self._measure(features)
             self._save()
         steps = 0
         self.model.train()
@@ -303,7 +308,6 @@ class _Trainer:
             self.epoch * self.steps_per_epoch + self.step, self._seconds_after(features),
         ) as progress:  # fmt: skip
             while not self.finished:
-                self._set_learning_rate()
                 for batch in features.batches(self._order(), self.step):
                     loss = self._step(batch)
                     self.step += 1
@@ -329,10 +333,21 @@ class _Trainer:
 
         return seconds
 
+    def _measure(self, features: Features) -> None:
+        """Takes the channels' statistics, where the model has its features standardised."""
+        if self.model.standardization is not None:
+            generator = torch.Generator().manual_seed(self.options.seed)
+            chosen = torch.randperm(self.images, generator=generator)[:_MEASURED].tolist()
+            size = self.options.batch_size
+            order = [chosen[first : first + size] for first in range(0, len(chosen), size)]
+            self.model.standardization.measure(features.batches(order))
+
     def _step(self, features: list[Tensor]) -> float:
+        features = self.model.standardize(features)
+        done, all_steps = self._set_learning_rate()
         with autocast(self.device, self.options.precision):
             reconstructions = self.reconstruct(features)
-        loss = self.model.loss(features, reconstructions)
+        loss = self.model.loss(features, reconstructions, done / all_steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip_gradients(self.model, self.schedule.clip)
@@ -356,11 +371,14 @@ class _Trainer:
         parts = kept.view(self.steps_per_epoch, self.world.size, -1)
         return parts[:, self.world.rank].tolist()
 
-    def _set_learning_rate(self) -> None:
-        drop_after = self.schedule.drop_after
-        late = drop_after is not None and self.epoch >= drop_after * self.options.epochs
+    def _set_learning_rate(self) -> tuple[int, int]:
+        """Of the step that comes; (how many were made, how many there will be)."""
+        epochs, each = self.options.epochs, self.steps_per_epoch
+        done = self.epoch * each + self.step
+        rate = self.schedule.rate_at(done, each, epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * (0.1 if late else 1.0)
+            group["lr"] = self.options.learning_rate * rate
+        return done, each * epochs
 
     def _end_epoch(self, rate: float) -> None:
         self.history.append(

@@ -26,21 +26,34 @@ class Trainable(FeaturePredictor):
     Attributes:
         method: the method's name, on the command line and in files.
         schedules: name → schedule; "paper" is the published one.
+        default_schedule: the name of the one that is taken where none is given.
     """
 
     method: ClassVar[str]
     schedules: ClassVar[Mapping[str, Schedule]]
+    default_schedule: ClassVar[str] = "paper"
 
     @classmethod
-    def schedule(cls, name: str) -> Schedule:
-        """The schedule of that name; InputError names those that there are."""
+    def schedule(cls, name: str | None) -> Schedule:
+        """The schedule of that name, or the default; InputError names those that there are."""
+        name = cls.default_schedule if name is None else name
         if name not in cls.schedules:
             raise InputError(unknown_name("schedule", name, cls.schedules))
         return cls.schedules[name]
 
+    def take_up(self, schedule: Schedule) -> None:
+        """Becomes what the schedule trains: its fields of the configuration. No weight changes."""
+
     @abstractmethod
-    def loss(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
-        """What training lowers: a scalar in float32."""
+    def loss(
+        self, features: Sequence[Tensor], reconstructions: Sequence[Tensor], progress: float = 1.0
+    ) -> Tensor:
+        """What training lowers: a scalar in float32.
+
+        Args:
+            features: as ``standardize`` gives them.
+            progress: how much of the training is done, 0 to 1.
+        """
 
     def trained_parts(self) -> dict[str, nn.Module]:
         """The parts that training changes, by name: all but the encoder."""
