@@ -60,11 +60,11 @@ def _encode(encoder: Encoder, records: Sequence, masks: Tensor | None = None) ->
 
 
 def channel_statistics(features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Mean and deviation of every channel, 1×C×1×1; a dead one's is a hundredth of the others'."""
+    """Mean and deviation of every channel, 1×C×1×1; a dead one's is a tenth of the others'."""
     found = []
     for f in features:
         deviation = f.std((0, 2, 3), keepdim=True)
-        floor = 0.01 * deviation.mean()
+        floor = 0.1 * deviation.mean()
         found.append((f.mean((0, 2, 3), keepdim=True), deviation.clamp_min(floor)))
     return found
 

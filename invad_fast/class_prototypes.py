@@ -14,6 +14,8 @@ import numpy as np
 
 from invad_fast.errors import InputError
 
+_LEAST_SHARE = 0.1  # of the mean channel's deviation
+
 
 @dataclass(frozen=True)
 class ClassPrototypes:
@@ -85,7 +87,10 @@ def class_prototypes(descriptors: np.ndarray, class_names: Sequence[str]) -> Cla
     values = np.asarray(descriptors, np.float64)
     means = np.stack([values[owners == k].mean(0) for k in range(len(names))])
     # One part a class has no spread of its own: a hundredth of the channel's size stands for it.
+    # A channel that is silent in every good part has neither, and nothing to tell classes by: with
+    # a deviation next to 0 it would, once it speaks, be all that is heard.
     within = np.sqrt(((values - means[owners]) ** 2).mean(0))
-    floor = 0.01 * np.sqrt((values**2).mean(0)) + 1e-12
-    deviation = np.maximum(within, floor)
+    size = np.sqrt((values**2).mean(0))
+    deviation = np.maximum(within, 0.01 * size)
+    deviation = np.maximum(deviation, _LEAST_SHARE * deviation.mean() or 1.0)
     return ClassPrototypes(names, means.astype(np.float32), deviation.astype(np.float32))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-FLOOR = 0.01
+FLOOR = 0.1
 """Least deviation of a channel, as a share of the mean one: a dead channel stays dead."""
 
 
