@@ -94,6 +94,27 @@ void make_table(Scratch& scratch, int low, int high) {
   }
 }
 
+// Interleaved bytes of three or four channels into planes. The step is known when it is compiled,
+// so that it shuffles whole registers.
+template <int step>
+inline void split(const uint8_t* in, const int64_t* channels, int64_t width, uint8_t* planes) {
+  for (int64_t i = 0; i < width; ++i) {
+    planes[i] = in[step * i + channels[0]];
+    planes[width + i] = in[step * i + channels[1]];
+    planes[2 * width + i] = in[step * i + channels[2]];
+  }
+}
+
+INVAD_CLONES void split_three(const uint8_t* in, const int64_t* channels, int64_t width,
+                              uint8_t* planes) {
+  split<3>(in, channels, width, planes);
+}
+
+INVAD_CLONES void split_four(const uint8_t* in, const int64_t* channels, int64_t width,
+                             uint8_t* planes) {
+  split<4>(in, channels, width, planes);
+}
+
 class Unpacker {
  public:
   Unpacker(const Frame& frame, Scratch& scratch)
@@ -114,6 +135,16 @@ class Unpacker {
     uint8_t* const planes = scratch_.planes.data();
     switch (frame_.layout) {
       case Layout::kColours:
+        if (frame_.bits == 8 && frame_.channel_step == 1 && frame_.column_step == 3) {
+          const int64_t order[] = {frame_.red, frame_.green, frame_.blue};
+          split_three(at(row), order, width_, planes);
+          break;
+        }
+        if (frame_.bits == 8 && frame_.channel_step == 1 && frame_.column_step == 4) {
+          const int64_t order[] = {frame_.red, frame_.green, frame_.blue};
+          split_four(at(row), order, width_, planes);
+          break;
+        }
         channel(row, frame_.red, planes);
         channel(row, frame_.green, planes + width_);
         channel(row, frame_.blue, planes + 2 * width_);

@@ -8,12 +8,12 @@ import importlib
 import math
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 from invad_fast.errors import InputError, first_line
+from invad_fast.inspection.messages import Messages
 from invad_fast.inspection.recipe import Recipe
 from invad_fast.inspection.regions import regions_above
 from invad_fast.inspection.slots import Slots
@@ -107,7 +107,7 @@ def load(order: Order) -> tuple[Recipe, Predictor]:
     return recipe, predictor
 
 
-def serve(connection: Connection, order: Order, memory: int) -> None:
+def serve(messages: Messages, order: Order, memory: int) -> None:
     """Loads, then answers jobs until the other end closes or sends None."""
     try:
         recipe, predictor = load(order)
@@ -118,13 +118,13 @@ def serve(connection: Connection, order: Order, memory: int) -> None:
         line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: "
         line = line if isinstance(error, InputError) else line + first_line(error)
         with contextlib.suppress(OSError):  # nobody waits for it any more
-            connection.send(Failed(line))
+            messages.send(Failed(line))
         return
     height, width = predictor.input_size
     try:
-        connection.send(Ready((height, width), predictor.digest))
-        while (job := connection.recv()) is not None:
-            connection.send(work.answer(job))
+        messages.send(Ready((height, width), predictor.digest))
+        while (job := messages.receive()) is not None:
+            messages.send(work.answer(job))
     except (EOFError, OSError):  # the other end has closed
         return
 

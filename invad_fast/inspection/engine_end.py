@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from multiprocessing.connection import Connection
 
 from invad_fast.inspection.engine import Answer, Failed, Job, Order, Ready
+from invad_fast.inspection.messages import Messages
 from invad_fast.inspection.slots import new_memory
 
 
@@ -17,7 +17,7 @@ class EngineEnd(ABC):
         order: what to load.
     """
 
-    _connection: Connection
+    _messages: Messages
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -42,19 +42,16 @@ class EngineEnd(ABC):
 
     def fileno(self) -> int:
         """Readable when there is something to :meth:`receive`."""
-        return self._connection.fileno()
+        return self._messages.fileno()
 
     def send(self, told: Job | None) -> None:
         """Hands over a job, None for the last; an engine that is gone tells by :meth:`receive`."""
         with contextlib.suppress(OSError):
-            self._connection.send(told)
+            self._messages.send(told)
 
     def receive(self) -> list[Ready | Failed | Answer] | None:
         """All that has come by now; None where the engine is gone."""
-        found: list[Ready | Failed | Answer] = []
         try:
-            while self._connection.poll():
-                found.append(self._connection.recv())
-        except (EOFError, OSError):
-            return found or None
-        return found
+            return self._messages.take()
+        except EOFError:
+            return None

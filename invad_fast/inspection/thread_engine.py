@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from multiprocessing import Pipe
 
 from invad_fast.inspection.engine import serve
 from invad_fast.inspection.engine_end import EngineEnd
+from invad_fast.inspection.messages import Messages
 
 
 class ThreadEngine(EngineEnd):
@@ -19,7 +19,7 @@ class ThreadEngine(EngineEnd):
     """
 
     def start(self) -> None:
-        self._connection, theirs = Pipe()
+        self._messages, theirs = Messages.pair()
 
         def run() -> None:
             try:
@@ -34,11 +34,11 @@ class ThreadEngine(EngineEnd):
         return not self._thread.is_alive()  # it may still write maps
 
     def kill(self) -> None:
-        self._connection.close()  # a thread cannot be stopped: it ends with its job
+        self._messages.close()  # a thread cannot be stopped: it ends with its job
 
     def stop(self, patience: float = 1.0) -> None:
         self.send(None)
         self._thread.join(patience)
-        self._connection.close()
+        self._messages.close()
         if not self._thread.is_alive():
             os.close(self.memory)
