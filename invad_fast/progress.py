@@ -123,7 +123,7 @@ class TrainingProgress:
         after: Callable[[float], float] = lambda step: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.epochs, self.steps, self.after = epochs, steps, after
+        self.epochs, self.steps, self.done, self.after = epochs, steps, done, after
         self.left = TimeLeft(clock)
         self.left.update(done, epochs * steps)
         self.progress = Progress(
@@ -137,6 +137,10 @@ class TrainingProgress:
         self.task = self.progress.add_task(
             "", total=epochs * steps, epoch=0, loss=0.0, rate=0.0, left=self.left
         )
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, epoch: int, step: int, loss: float, rate: float) -> None:
         """After every step: ``step`` of them in the epoch that follows ``epoch`` whole ones."""

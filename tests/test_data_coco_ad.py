@@ -339,6 +339,8 @@ def test_wrong_annotation_files(root: Path, tmp_path: Path) -> None:
             (lambda c: c["annotations"][0].pop("image_id"), "not a COCO annotation file"),
             (lambda c: c["annotations"].append(5), "not a COCO annotation file"),
             (lambda c: c["images"][0].update(height=math.inf), "not a COCO annotation file"),
+            (lambda c: c["images"][0].update(height=2**70), "is said to be larger than any"),
+            (lambda c: c["images"][0].update(height=2**16, width=2**16), "larger than any"),
             (lambda c: c["annotations"][0].update(category_id=5), "of class 5, which is not list"),
         ):
             edit(index, change)

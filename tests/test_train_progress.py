@@ -1,10 +1,14 @@
 """The time that is said to be left, with a clock of our own: right within 30 % from a tenth on."""
 
 import random
+import re
+from pathlib import Path
 
 import pytest
+from tiny_training import fit, tiny
 
 from invad_fast.progress import TimeLeft, TrainingProgress
+from invad_fast.training import time_ahead
 
 
 class Clock:
@@ -86,3 +90,41 @@ def test_a_training_counts_what_follows_the_last_step(done: int) -> None:
         if now - begun >= (end - begun) / 10 and (now - begun) > 40:
             assert seconds == pytest.approx(end - now, rel=0.3)
     assert told[-1][1] == pytest.approx(50, rel=0.3)
+
+
+def test_a_step_is_as_long_as_its_shortest_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = Clock(), iter([5.0, 1.0, 1.5, 1.25, 100.0])
+    monkeypatch.setattr(time_ahead.time, "monotonic", clock)
+
+    def step(seconds: float) -> None:
+        clock.now += seconds
+
+    assert time_ahead.seconds_of_step(step, asked) == 1.0
+    assert next(asked) == 100.0  # not tried
+    slow = iter([50.0, 1.0])
+    assert time_ahead.seconds_of_step(step, slow) == 50.0 and next(slow) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (17.4, "17 s"), (44, "40 s"), (89, "90 s"), (200, "3 min"), (5100, "85 min"),
+     (7200, "2 h"), (12100, "3 h 20 min"), (57600, "16 h")],
+)  # fmt: skip
+def test_how_long_in_words(seconds: float, words: str) -> None:
+    assert time_ahead.in_words(seconds) == words
+
+
+def test_a_training_says_how_long_before_it_begins(
+    training_set: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is the same one as without that."""
+    silent, told = tiny(), tiny()
+    fit(silent, training_set, epochs=30)
+    fit(told, training_set, epochs=30, show_progress=True)
+    assert silent.digest == told.digest
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("about")]
+    assert len(said) == 1
+    assert re.fullmatch(
+        r"about \d+ (s|min): 60 steps of 4 images at \d+ images/s, then thresholds",
+        said[0].rstrip(),
+    )

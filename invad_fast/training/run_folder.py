@@ -27,7 +27,8 @@ from invad_fast.files import make_folder, write_whole, written_whole
 from invad_fast.training.image_list import ImageList
 from invad_fast.training.trainable import Trainable
 
-_LEFT_OVER = ".*.partial"  # of a process that was killed while it wrote
+# Of a process that was killed while it wrote; safetensors has names of its own.
+_LEFT_OVER = (".*.partial", ".tmp??????")
 
 
 @dataclass(config={"extra": "forbid", "arbitrary_types_allowed": True})
@@ -97,7 +98,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"cannot write in {self.path}: {error.strerror or error}") from None
         try:
-            for left in self.path.glob(_LEFT_OVER):
+            for left in self._left_over():
                 left.unlink(missing_ok=True)
             yield
         finally:
@@ -106,11 +107,14 @@ class RunFolder:
                 self._lock.unlink()
                 self.path.rmdir()
 
+    def _left_over(self) -> list[Path]:
+        return [file for pattern in _LEFT_OVER for file in self.path.glob(pattern)]
+
     def _check_own(self) -> None:
         if self._checkpoint.is_file():
             return
         # A run that stopped before its first checkpoint left these alone: it is begun anew.
-        first = {self._config, self._images, self._lock, *self.path.glob(_LEFT_OVER)}
+        first = {self._config, self._images, self._lock, *self._left_over()}
         if any(file not in first for file in self.path.iterdir()):
             raise InputError(
                 f"{self.path} is not empty and holds no run that could go on (no checkpoint.pt): "

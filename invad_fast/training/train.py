@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -41,10 +42,12 @@ from invad_fast.training.run_description import (
 )
 from invad_fast.training.run_folder import Checkpoint, RunFolder
 from invad_fast.training.schedule import Schedule
+from invad_fast.training.time_ahead import TRIED, in_words, seconds_of_step
 from invad_fast.training.trainable import Trainable
 from invad_fast.training.training_images import readable, take_images
 
 _MEASURED = 1024  # images that the channels' statistics are taken over
+_WORTH_SAYING = 50  # steps: a shorter training is over before it is read
 
 
 @dataclass
@@ -293,12 +296,11 @@ class _Trainer:
 
     def run(self, features: Features, show_progress: bool) -> TrainingResult:
         """Trains to the last epoch, with a checkpoint before the first step and after the last."""
-        started = saved = time.monotonic()
         if self.epoch == self.step == 0:
             self._measure(features)
             self._save()
-        steps = 0
         self.model.train()
+        steps = 0
 
         def rate() -> float:
             return steps * self.options.batch_size / (time.monotonic() - started)
@@ -307,6 +309,9 @@ class _Trainer:
             self.options.epochs, self.steps_per_epoch, show_progress,
             self.epoch * self.steps_per_epoch + self.step, self._seconds_after(features),
         ) as progress:  # fmt: skip
+            if show_progress:
+                self._say_how_long(features, progress)
+            started = saved = time.monotonic()
             while not self.finished:
                 for batch in features.batches(self._order(), self.step):
                     loss = self._step(batch)
@@ -320,6 +325,23 @@ class _Trainer:
                 saved = self._save_when_due(saved)
         self._save()
         return self.result(steps, time.monotonic() - started)
+
+    def _say_how_long(self, features: Features, progress: TrainingProgress) -> None:
+        """Before the first step, from a few of a copy, which is thrown away."""
+        left = self.options.epochs * self.steps_per_epoch - progress.done
+        if self.world.size > 1 or left < _WORTH_SAYING:
+            return
+        with torch.random.fork_rng():
+            copied = _Trainer(
+                copy.deepcopy(self.model).train(), self.schedule, self.options, self.images,
+                {}, None, self.world, self.device,
+            )  # fmt: skip
+            step = seconds_of_step(copied._step, features.batches(self._order()[:TRIED]))
+        ahead = left * step + self._seconds_after(features)(step)
+        progress.say(
+            f"about {in_words(ahead)}: {left:,} steps of {self.options.batch_size} images at "
+            f"{self.options.batch_size / step:.0f} images/s, then thresholds"
+        )
 
     def _seconds_after(self, features: Features) -> Callable[[float], float]:
         """What the last pass over the training parts will take, by the seconds of a step."""

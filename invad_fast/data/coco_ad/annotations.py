@@ -16,6 +16,7 @@ from invad_fast.data.json_file import GARBLED
 from invad_fast.errors import InputError
 
 CLASSES = 80
+_MOST_PIXELS = 2**32 - 1  # what a run length holds
 # Polygons: brackets and numbers as far as the next quote or brace, less what follows the last
 # bracket. Within a string the quotes would be escaped, so nothing else matches.
 _POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[][0-9eE.,+\s-]*\]')
@@ -89,7 +90,7 @@ def _collect(path: Path, digest: str, content: Any, with_segments: bool) -> Coco
         raise InputError(f"{path}: {len(names)} classes; COCO-AD splits the {CLASSES} of COCO 2017")
     categories = dict(sorted(names.items()))
     images = {
-        int(entry["id"]): CocoImage(_file_name(path, entry["file_name"]), _size(entry))
+        int(entry["id"]): CocoImage(_file_name(path, entry["file_name"]), _size(path, entry))
         for entry in content["images"]
     }
     frequency = dict.fromkeys(categories, 0)
@@ -134,6 +135,8 @@ def _file_name(path: Path, name: Any) -> str:
     return inside
 
 
-def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
+def _size(path: Path, entry: dict[str, Any]) -> tuple[int, int] | None:
     height, width = int(entry.get("height") or 0), int(entry.get("width") or 0)
+    if min(height, width) > 0 and height * width > _MOST_PIXELS:
+        raise InputError(f"{path}: the image {entry['file_name']!r} is said to be larger than any")
     return (height, width) if height > 0 and width > 0 else None
