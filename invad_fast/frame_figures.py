@@ -20,13 +20,15 @@ FIGURES = ("brightness", "contrast", "sharpness", "x", "y")
 brightness: mean of all channels, 0 to 255. contrast: root mean square of the difference of pixels
 that are 4 apart, as a share of the brightness: a lamp that dims leaves it alone. sharpness: the
 same of neighbours, as a share of that of pixels 4 apart: about 1 for noise, a quarter for a ramp.
-x, y: where that difference has its centre, as shares of width and height.
+x, y: where that difference, no pixel counting more than three quarters of it, has its centre, as shares of width
+and height.
 """
 
 LEAST_PICTURES = 20
 """Good pictures of a class that limits are learnt from; fewer say too little of the next."""
 
 _FAR = 4  # pixels
+_CAP = 0.75  # root mean squares: what a difference counts for the centre at most
 _GREY = np.array([0.25, 0.5, 0.25], np.float32)
 _EDGE = 0.001  # share of the good pictures that may lie outside before the margin, on each side
 _MARGIN = 0.5  # of the distance from the median to the outermost good picture, beyond it
@@ -86,12 +88,11 @@ def _differences(lines: np.ndarray) -> tuple[float, float, np.ndarray]:
         return 0.0, 0.0, np.zeros(1)
     near = lines[:, 1:] - lines[:, :-1]
     far = lines[:, away:] - lines[:, :-away]
-    over = np.einsum("ij,ij->j", far, far)
-    return (
-        float(np.vdot(near, near)) / near.size,
-        float(over.sum()) / far.size,
-        over,
-    )
+    mean = float(np.vdot(far, far)) / far.size
+    # Capped, so that it says where the part lies: a glaring defect would draw the centre to itself.
+    most = _CAP * np.sqrt(mean)
+    np.clip(far, -most, most, out=far)
+    return float(np.vdot(near, near)) / near.size, mean, np.einsum("ij,ij->j", far, far)
 
 
 def _centre(weights: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from line_recipe import MAKER, recipe
 from PIL import Image, ImageFilter
 from stub_engine import picture
 
-from invad_fast.data.production_line import photograph_part
+from invad_fast.data.production_line import DEFECTS, photograph_part
 from invad_fast.frame_figures import (
     FIGURES,
     _bounds,
@@ -31,6 +31,7 @@ from invad_fast.prediction import Verdict
 
 SCHEMA = json.loads((files("invad_fast") / "result.schema.json").read_text())
 SIZE = 128
+WOOD = [make.__name__ for make in DEFECTS["wood"]]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,14 @@ def test_each_fault_has_its_reason_and_its_figures(good: list[np.ndarray]) -> No
     assert why(checks(good, shifted=None), np.roll(own, SIZE // 5, 0)) == ""
 
 
+def test_a_defect_is_for_the_model_to_judge() -> None:
+    """A crack in wood, the strongest edges of the picture, says nothing of where the part lies."""
+    check = checks([photograph_part("wood", None, SIZE, (0, n))[0] for n in range(30)])
+    made = [photograph_part("wood", kind, SIZE, (1, n))[0]
+            for kind in WOOD for n in range(6)]  # fmt: skip
+    assert len(made) >= 18 and [why(check, each) for each in made] == [""] * len(made)
+
+
 def test_frozen_is_the_same_picture_again(good: list[np.ndarray]) -> None:
     check = checks(good)
     check.refuse_frozen(good[0], 0)
@@ -106,7 +115,7 @@ def test_figures_keep_what_they_promise(good: list[np.ndarray]) -> None:
     part[40:80, 30:90] = 150
     own, moved = frame_figures(part), frame_figures(np.roll(part, (7, 13), (0, 1)))
     assert own[3:] == pytest.approx([60 / SIZE, 60 / SIZE], abs=0.02)
-    assert moved[3:] - own[3:] == pytest.approx([13 / SIZE, 7 / SIZE], abs=0.02)
+    assert moved[3:] - own[3:] == pytest.approx([13 / SIZE, 7 / SIZE], abs=0.025)
 
 
 def test_the_share_turned_away_is_that_of_pictures_left_out() -> None:

@@ -124,9 +124,7 @@ def calibrate(
         )
     few = sorted(set(fresh) - set(loaded.frame_limits) - {ALL_CLASSES})
     if few:
-        say(
-            f"{', '.join(few)}: no frame checks, for which {LEAST_PICTURES} good pictures are needed"
-        )
+        say(f"{', '.join(few)}: no frame checks; they take {LEAST_PICTURES} good pictures")
     say("The rates hold for parts that are made and pictured as these were.")
 
 
