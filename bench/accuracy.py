@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy_scores import FIGURES, figures, maps_of, maximum, nearest_neighbours, rules
+from accuracy_memory import MEMORIES, Distances, distances
+from accuracy_scores import FIGURES, figures, maps_of, maximum, rules
 from accuracy_training import Parts, encode, train
 from accuracy_variants import VARIANTS
 from torch import Tensor
@@ -33,7 +34,6 @@ from invad_fast.data import read_dataset
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, SCORES = ROOT / "bench" / "accuracy.csv", ROOT / "runs" / "accuracy"
 COLUMNS = ("variant", "seed", "length", "images", "seconds", "score", "class", *FIGURES, "date")
-NEIGHBOURS = "nearest neighbours"
 
 
 def rows() -> list[dict[str, str]]:
@@ -57,7 +57,7 @@ def add(run: tuple, score: str, found: dict[str, dict[str, float]]) -> None:
 
 
 def scored(
-    test: Parts, training: Parts, maps: tuple[Tensor, Tensor], neighbours: tuple[Tensor, Tensor]
+    test: Parts, training: Parts, maps: tuple[Tensor, Tensor], near: Distances
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """(rule, maps, scores) of a model's maps of test and training parts, then joined ones."""
     found = rules(maps[0], test, maps[1], training)
@@ -66,12 +66,16 @@ def scored(
     # Both in deviations of good parts: for InvAD's maximum those of the training parts.
     known = rules(maps[1], training, maps[1], training)
     for rule in ("maximum", "standardised maximum", "standardised top share"):
-        scores = found[rule][1].clone()
+        own, scores = (values.clone() for values in found[rule])
         for name in set(training.classes):
-            mine, own = ([c == name for c in p.classes] for p in (test, training))
-            good = known[rule][1][own]
-            scores[mine] = (scores[mine] - good.mean()) / good.std()
-        yield f"joined, {rule}", found[rule][0], scores + neighbours[1]
+            mine, theirs = ([c == name for c in p.classes] for p in (test, training))
+            good = known[rule][1][theirs]
+            for values in (own, scores):
+                values[mine] = (values[mine] - good.mean()) / good.std()
+        yield f"joined, {rule}", found[rule][0], scores + near.scores
+        if "share" not in rule:
+            both = own + near.maps
+            yield f"joined maps, {rule}", both, maximum(both)
 
 
 def run(name: str, seed: int, checkpoints: list[int], test: Parts, training: Parts, near) -> None:
@@ -102,13 +106,15 @@ def main() -> None:
     SCORES.mkdir(parents=True, exist_ok=True)
     weights = arguments.shared / "weights" / "resnet18.safetensors"
     training, test = encode(read_dataset(arguments.shared / "data" / "defects"), weights)
-    started = time.monotonic()
-    near = nearest_neighbours(test, training)
     done = {(r["variant"], r["seed"], r["length"], r["images"]) for r in rows()}
-    if (NEIGHBOURS, "0", "0", "0") not in done:
-        key = (NEIGHBOURS, 0, 0, 0, f"{time.monotonic() - started:.0f}")
-        add(key, "maximum", figures(near[0], maximum(near[0]), test))
     for seed in arguments.seeds:
+        for name, settings in MEMORIES.items():
+            if (name, str(seed), "0", "0") not in done:
+                started = time.monotonic()
+                found = distances(test, training, settings, seed)
+                key = (name, seed, 0, 0, f"{time.monotonic() - started:.0f}")
+                add(key, "maximum", figures(found.maps, found.scores, test))
+        near = distances(test, training, MEMORIES["memory"], seed)
         for name in arguments.variants:
             last = str(arguments.images[-1])
             if (name, str(seed), last, last) not in done:

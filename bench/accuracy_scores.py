@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from accuracy_training import BATCH, SIZE, Parts
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from invad_fast.anomaly_map import map_and_score
 from invad_fast.metrics import evaluate
@@ -14,7 +13,6 @@ from invad_fast.ops import anomaly_score
 
 FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 TOP = 0.01  # the share of pixels whose mean is a score
-BANK, NEIGHBOUR_SIGMA = 6000, 4.0
 
 
 @torch.inference_mode()
@@ -83,37 +81,3 @@ def figures(maps: Tensor, scores: Tensor, parts: Parts) -> dict[str, dict[str, f
 def auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
     bad, good = scores[anomalous][:, None], scores[~anomalous][None]
     return float((bad > good).mean() + 0.5 * (bad == good).mean())
-
-
-@torch.inference_mode()
-def nearest_neighbours(test: Parts, training: Parts) -> tuple[Tensor, Tensor]:
-    """(maps N×H×W of test parts, of the training parts' other half), standardised by it.
-
-    Strides 8 and 16, 3×3 averaged, joined; every other training part is the bank, the others say
-    what a good part's distance is.
-    """
-    vectors = [_patches(p) for p in (test, training)]
-    maps = torch.empty(len(test.classes), *SIZE)
-    for name in sorted(set(training.classes)):
-        own = torch.tensor([i for i, c in enumerate(training.classes) if c == name])
-        bank = vectors[1][own[::2]].flatten(0, 2)
-        generator = torch.Generator().manual_seed(0)
-        bank = bank[torch.randperm(len(bank), generator=generator)[:BANK]]
-        known = _distances(vectors[1][own[1::2]], bank)
-        mine = torch.tensor([c == name for c in test.classes])
-        found = _distances(vectors[0][mine], bank)
-        maps[mine] = (found - maximum(known).mean()) / maximum(known).std()
-    return maps, maximum(maps)
-
-
-def _patches(parts: Parts) -> Tensor:
-    """N×H×W×C at stride 8."""
-    _, middle, coarse = (F.avg_pool2d(f, 3, 1, 1) for f in parts.features)
-    coarse = F.interpolate(coarse, size=middle.shape[2:], mode="bilinear")
-    return torch.cat([middle, coarse], 1).permute(0, 2, 3, 1)
-
-
-def _distances(patches: Tensor, bank: Tensor) -> Tensor:
-    n, h, w, c = patches.shape
-    nearest = torch.cat([torch.cdist(p.reshape(-1, c), bank).amin(1) for p in patches])
-    return smoothed(nearest.view(n, h, w), NEIGHBOUR_SIGMA)

@@ -1,4 +1,5 @@
 from .config import InvADConfig as InvADConfig
+from .config import MemoryConfig as MemoryConfig
 from .errors import InputError as InputError
 from .errors import InputWarning as InputWarning
 from .evaluation.evaluate import evaluate_model as evaluate_model
@@ -7,6 +8,7 @@ from .inspection.predict import predict_files as predict_files
 from .method_names import create_model as create_model
 from .method_names import load_model as load_model
 from .model import InvAD as InvAD
+from .nearest_neighbours import NearestNeighbours as NearestNeighbours
 from .prediction import Prediction as Prediction
 from .prediction import Predictor as Predictor
 from .prediction import ScoreRule as ScoreRule

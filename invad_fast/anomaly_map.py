@@ -46,7 +46,11 @@ def map_and_score(
     Returns:
         (map N×H×W, score N), float32.
     """
+    return anomaly_score(compare(features, reconstructions, mode), size, sigma)
+
+
+def compare(features: list[Tensor], reconstructions: list[Tensor], mode: str) -> list[Tensor]:
+    """The maps on the features' grids, whose mean is the anomaly map once they are resized."""
     if mode not in MODES:
         raise InputError(f"no anomaly map mode {mode!r}: choose {' or '.join(MODES)}")
-    maps = cosine_map(features, reconstructions, unified=mode == "unified")
-    return anomaly_score(maps, size, sigma)
+    return cosine_map(features, reconstructions, unified=mode == "unified")

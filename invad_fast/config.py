@@ -18,6 +18,7 @@ from invad_fast.data.preparation import (
     preparation_for,
 )
 from invad_fast.errors import InputError
+from invad_fast.memory.settings import MemorySettings
 
 # Far above any model that is of use, and far below what no machine holds or builds in time.
 _MOST_BLOCKS = 300
@@ -60,9 +61,9 @@ class FeatureConfig:
         out_indices: which of the encoder's feature levels are used: stages of a convolutional
             network, blocks of a vision transformer.
         grid: (height, width) of the coarsest feature map.
-        blocks: residual blocks at each scale of the decoder, coarsest first.
         input_size: (height, width) of the images; always ``grid`` times the coarsest stride.
             One number stands for a square, here and for ``grid``.
+        memory: what is kept of good parts to compare with; None for a model that remembers none.
         pixel_mean, pixel_deviation: of red, green and blue in 0..1; taken out of the images.
         interpolation: "bilinear" or "bicubic": how images come to the input size. Like mean and
             deviation what the encoder's weights were trained with, where it is left out.
@@ -73,8 +74,8 @@ class FeatureConfig:
     strides: Annotated[tuple[_Width, ...], _Scales] = ()
     out_indices: Annotated[tuple[_Index, ...], Field(min_length=1, max_length=64)] = (1, 2, 3)
     grid: _Sides = None  # type: ignore[assignment]  # filled in by __post_init__
-    blocks: BlockCounts = (2, 2, 2)
     input_size: _Sides = None  # type: ignore[assignment]  # likewise
+    memory: MemorySettings | None = None
     pixel_mean: Annotated[tuple[_Share, _Share, _Share], FilledIn] = None  # type: ignore[assignment]
     pixel_deviation: Annotated[tuple[_Deviation, _Deviation, _Deviation], FilledIn] = None  # type: ignore[assignment]
     interpolation: Annotated[Interpolation, FilledIn] = None  # type: ignore[assignment]
@@ -131,10 +132,10 @@ class FeatureConfig:
 
     def _check(self) -> None:
         scales = len(self.channels)
-        if len(self.strides) != scales or len(self.blocks) != scales:
+        if len(self.strides) != scales:
             raise InputError(
-                f"channels {self.channels}, strides {self.strides} and blocks {self.blocks} "
-                "must have one entry for each scale"
+                f"channels {self.channels} and strides {self.strides} must have one entry for each "
+                "scale"
             )
         for fine, coarse in zip(self.strides, self.strides[1:]):
             if coarse not in (fine, 2 * fine):
@@ -142,13 +143,21 @@ class FeatureConfig:
                     f"strides {self.strides}: each scale must be as coarse as the one before or "
                     "twice as coarse; choose other out_indices"
                 )
-        if self.block_count > _MOST_BLOCKS:
-            raise InputError(f"blocks {self.blocks}: at most {_MOST_BLOCKS} in all")
+
+        if self.memory is not None:
+            self._check_memory(self.memory.scales)
+
+    def _check_memory(self, scales: tuple[int, ...]) -> None:
+        if list(scales) != sorted({scale for scale in scales if scale < len(self.channels)}):
+            raise InputError(
+                f"memory scales {scales}: of {len(self.channels)} scales, 0 the finest, each once, "
+                "finest first"
+            )
 
     @property
     def block_count(self) -> int:
         """Residual blocks in all; each has weights of its own."""
-        return sum(self.blocks)
+        return 0
 
     @property
     def feature_shapes(self) -> list[tuple[int, int, int]]:
@@ -162,10 +171,10 @@ class FeatureConfig:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary that `from_dict` makes the same configuration of.
 
-        It omits ImageNet's mean and deviation and the bilinear filter, so that digests of models
-        from before there were others stay valid.
+        It omits ImageNet's mean and deviation, the bilinear filter and a memory that there is not,
+        so that digests of models from before there were others stay valid.
         """
-        usual = _fields(IMAGENET)
+        usual: dict[str, Any] = {**_fields(IMAGENET), "memory": None}
         everything = dataclasses.asdict(self)  # type: ignore[call-overload]
         return {k: v for k, v in everything.items() if k not in usual or v != usual[k]}
 
@@ -189,7 +198,43 @@ def _fields(preparation: Preparation) -> dict[str, Triple | Interpolation]:
 
 
 @checked
-class InvADConfig(FeatureConfig):
+class ReconstructionConfig(FeatureConfig):
+    """Of a model that reconstructs the features.
+
+    Attributes:
+        blocks: residual blocks at each scale of the decoder, coarsest first.
+    """
+
+    blocks: BlockCounts = (2, 2, 2)
+
+    def _check(self) -> None:
+        super()._check()
+        if len(self.blocks) != len(self.channels):
+            raise InputError(
+                f"channels {self.channels}, strides {self.strides} and blocks {self.blocks} "
+                "must have one entry for each scale"
+            )
+        if self.block_count > _MOST_BLOCKS:
+            raise InputError(f"blocks {self.blocks}: at most {_MOST_BLOCKS} in all")
+
+    @property
+    def block_count(self) -> int:
+        return sum(self.blocks)
+
+
+@checked
+class MemoryConfig(FeatureConfig):
+    """Configuration of a model of nearest neighbours; see :mod:`invad_fast.memory`.
+
+    Attributes:
+        memory: how many patches of which scales it keeps.
+    """
+
+    memory: MemorySettings = MemorySettings()
+
+
+@checked
+class InvADConfig(ReconstructionConfig):
     """Configuration of one InvAD model (paper §3; table 1 for the two published variants).
 
     ``blocks`` counts StyledBlocks, ``grid`` is also the learned constant's size.

@@ -1,10 +1,12 @@
 """A Predictor made of torch modules: what the trainable network and its inference form share.
 
 image ─ encoder ─> features ─ reconstruct ─> reconstructions ─ anomaly_map ─> map ─> score
+                       └ memory ─> distances to good parts' ─┘
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invad_fast.anomaly_map import map_and_score
+from invad_fast.anomaly_map import compare
 from invad_fast.checked import unknown_name
 from invad_fast.class_prototypes import ClassPrototypes
 from invad_fast.data.preparation import Preparation
@@ -22,8 +24,11 @@ from invad_fast.data.region_of_interest import largest_part
 from invad_fast.data.size import Size
 from invad_fast.encoder import Encoder
 from invad_fast.errors import InputError
+from invad_fast.memory.banks import MemoryBanks
+from invad_fast.memory.settings import MemorySettings
 from invad_fast.metrics import image_scores
 from invad_fast.metrics.region_scores import region_scores
+from invad_fast.ops import anomaly_score
 from invad_fast.prediction import AUTO, Array, Prediction, ScoreRule, Thresholds
 from invad_fast.seen_parts import SeenParts
 from invad_fast.standardization import Standardization
@@ -32,6 +37,10 @@ _NO_PROTOTYPES = (
     "the model cannot tell its classes apart (it was made before models could): give --class NAME, "
     "or train it anew"
 )
+_WHICH_BANK = (
+    "the model cannot tell its classes apart, and each has a memory of its own: give --class NAME"
+)
+_EMPTY = "the model remembers no good parts yet: fit it first"
 _NO_ENCODER = "a model with encoder=None takes features: call reconstruct(features)"
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16,
            np.float32, np.float64, np.float16)  # fmt: skip
@@ -47,6 +56,8 @@ class FeaturePredictor(nn.Module, ABC):
         prototypes: what tells the classes apart; None for a model that was not trained.
         encoder: None for a model that is given features instead of images.
         standardization: of the encoder's features; None for a model that takes them as they are.
+        memory: good parts' patches; None for a model that only reconstructs.
+        reconstructs: False for a model that only remembers.
     """
 
     config: Any
@@ -55,6 +66,8 @@ class FeaturePredictor(nn.Module, ABC):
     seen: SeenParts
     encoder: Encoder | None
     standardization: Standardization | None
+    memory: MemoryBanks | None
+    reconstructs: bool = True
     _thresholds: Thresholds
 
     @property
@@ -102,6 +115,13 @@ class FeaturePredictor(nn.Module, ABC):
         """The threshold of a class; that of any class where it has none; None uncalibrated."""
         return self.thresholds.of(class_name, self.score_rule)
 
+    def remember(self, banks: MemoryBanks | None) -> None:
+        """Takes the banks, or forgets what it has; the configuration says how large they are."""
+        self.memory = banks
+        counts = () if banks is None else banks.counts
+        settings = dataclasses.replace(self.config.memory or MemorySettings(), counts=counts)  # type: ignore[type-var]
+        self.config = dataclasses.replace(self.config, memory=settings)
+
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """N×3×H×W, normalised → (features, standardised or not, reconstructions), finest first."""
         features = self.standardize(self.encode(images))
@@ -119,9 +139,9 @@ class FeaturePredictor(nn.Module, ABC):
         """
         return list(features) if self.standardization is None else self.standardization(features)
 
-    @abstractmethod
     def reconstruct(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features, finest first, as :meth:`standardize` gives them → reconstructions of them."""
+        raise InputError(f"{type(self).__name__} reconstructs nothing: it compares with good parts")
 
     def predict(
         self, images: Array, class_name: str | Sequence[str | None] | None = AUTO, **changes: Any
@@ -130,7 +150,7 @@ class FeaturePredictor(nn.Module, ABC):
         rule = self.score_rule.but(**changes)
         with torch.inference_mode():
             given = self._normalized(images)
-            maps, score, descriptor = self._run(given, rule.mode, rule.sigma)
+            maps, score, descriptor = self._run(given, rule.mode, rule.sigma, class_name)
             # What holds no numbers has no score: a maximum may step over it.
             broken = ~maps.isfinite().flatten(1).all(1)
             if rule.pooling is not None or not rule.takes_maximum:
@@ -160,11 +180,52 @@ class FeaturePredictor(nn.Module, ABC):
             )
         return region_scores(maps.cpu().numpy(), rule.least_area, rule.inside(self.input_size))
 
-    def _run(self, images: Tensor, mode: str, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised images N×3×H×W → (maps N×H×W, scores N, descriptors N×D), float32."""
-        features, reconstructions = self(images)
-        maps, score = map_and_score(features, reconstructions, self.input_size, mode, sigma)
-        return maps, score, descriptor_of(features)
+    def _run(
+        self,
+        images: Tensor,
+        mode: str,
+        sigma: float,
+        class_name: str | Sequence[str | None] | None = AUTO,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised images N×3×H×W → (maps N×H×W, scores N, descriptors N×D), float32.
+
+        Args:
+            class_name: of whose memory the maps are made; without a memory it changes nothing.
+        """
+        encoded = self.encode(images)
+        features = self.standardize(encoded)
+        descriptor = descriptor_of(features)
+        maps = self._compare(features, mode)
+        if self.memory is not None:
+            maps = self.memory.maps(encoded, self._banks_of(class_name, descriptor), maps)
+        if not maps:
+            raise InputError(_EMPTY)
+        return *anomaly_score(maps, self.input_size, sigma), descriptor
+
+    def _compare(self, features: list[Tensor], mode: str) -> list[Tensor]:
+        """Maps of features, as :meth:`standardize` gives them, and their reconstructions."""
+        if self.reconstructs:
+            return compare(features, self.reconstruct(features), mode)
+        if mode != "unified":
+            raise InputError(f"a memory has no map of mode {mode!r}: leave the mode out")
+        return []
+
+    def _banks_of(
+        self, class_name: str | Sequence[str | None] | None, descriptor: Tensor
+    ) -> list[int]:
+        """Of each image the index of the class whose good parts it is compared with.
+
+        That is the class which it is said to be, else the one that it looks like.
+        """
+        names: Sequence[str | None] = self._names(class_name, descriptor)[0]
+        if None in names and self.tells_classes:
+            told = self._names(AUTO, descriptor)[0]
+            names = [name or other for name, other in zip(names, told)]
+        if None in names and self.tells_classes:  # not finite: nor will its map be
+            names = [name or self.classes[0] for name in names]
+        if None in names:
+            raise InputError(_WHICH_BANK)
+        return [self.classes.index(str(name)) for name in names]
 
     def _names(
         self, class_name: str | Sequence[str | None] | None, descriptor: Tensor

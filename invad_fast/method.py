@@ -1,12 +1,13 @@
-"""What InvAD and its yardsticks share: trained, saved, loaded, and made ready for predictions.
+"""What all methods share: made, saved, loaded, and made ready for predictions.
 
-A method says how it reconstructs the encoder's features, with which loss, and by which schedule it
-is trained; training, evaluation, calibration and the model file are the same for all.
+A trained method says how it reconstructs the encoder's features, with which loss, and by which
+schedule it is trained; training, evaluation, calibration and the model file are the same for all.
 """
 
 from __future__ import annotations
 
 import threading
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ from invad_fast.errors import InputError
 from invad_fast.frame_figures import FrameLimits
 from invad_fast.inference.form import InferenceForm
 from invad_fast.inference.plain import PlainForm
+from invad_fast.memory.banks import MemoryBanks
 from invad_fast.model_file import (
     check_tensors,
     checked_config,
@@ -39,8 +41,9 @@ from invad_fast.prediction import (
 )
 from invad_fast.seen_parts import SeenParts
 from invad_fast.training.options import TrainingOptions
-from invad_fast.training.train import TrainingResult, train
-from invad_fast.training.trainable import Trainable
+from invad_fast.training.result import TrainingResult
+from invad_fast.training.train import train
+from invad_fast.training.trainable import Learner, Trainable
 from invad_fast.unfilled_weights import check_size, fill
 
 if TYPE_CHECKING:
@@ -53,8 +56,8 @@ _PREDICTING: WeakKeyDictionary[Method, int] = WeakKeyDictionary()
 _CHANGING_MODE = threading.Lock()
 
 
-class Method(Trainable):
-    """A network that is trained, saved and loaded; subclasses reconstruct the features."""
+class Method(Learner):
+    """A model that learns from good parts, is saved and loaded."""
 
     method: ClassVar[str]  # its name in model files and on the command line
     map_mode: ClassVar[MapMode]  # the anomaly map it was published with
@@ -79,6 +82,9 @@ class Method(Trainable):
         self.frame_limits: dict[str, FrameLimits] = {}  # of pictures, whatever the weights
         self._thresholds = Thresholds()
         self.encoder = self.standardization = None
+        settings = config.memory
+        filled = settings is not None and settings.counts
+        self.memory = MemoryBanks(settings, config.channels) if filled else None
         if config.encoder is not None:
             self.encoder = Encoder(
                 config.encoder, config.out_indices, config.input_size, encoder_weights
@@ -145,13 +151,24 @@ class Method(Trainable):
         show_progress: bool = True,
         **options: Any,
     ) -> TrainingResult:
-        """Trains on the good parts below ``root``; see :func:`invad_fast.training.train.train`.
+        """Learns from the good parts below ``root``; see :func:`invad_fast.training.train.train`.
 
         Args:
             **options: fields of :class:`invad_fast.training.options.TrainingOptions`.
         """
-        chosen = TrainingOptions(**options)
-        return train(self, root, chosen, run, resume, classes, show_progress)
+        return self.learn(root, TrainingOptions(**options), run, resume, classes, show_progress)
+
+    @abstractmethod
+    def learn(
+        self,
+        root: str | Path | Dataset,
+        options: TrainingOptions,
+        run: str | Path | None = None,
+        resume: bool = False,
+        classes: Sequence[str] | None = None,
+        show_progress: bool = True,
+    ) -> TrainingResult:
+        """What :meth:`fit` does, with the options in one."""
 
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, configuration, classes and thresholds in its header."""
@@ -199,3 +216,18 @@ class Method(Trainable):
             origins = dict.fromkeys(header.thresholds, origin)
             model._thresholds = Thresholds(header.thresholds, rule, origins)
         return model.eval()
+
+
+class TrainedMethod(Method, Trainable):
+    """A method that is trained by gradient; subclasses reconstruct the features."""
+
+    def learn(
+        self,
+        root: str | Path | Dataset,
+        options: TrainingOptions,
+        run: str | Path | None = None,
+        resume: bool = False,
+        classes: Sequence[str] | None = None,
+        show_progress: bool = True,
+    ) -> TrainingResult:
+        return train(self, root, options, run, resume, classes, show_progress)

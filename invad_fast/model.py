@@ -16,12 +16,12 @@ from invad_fast.errors import InputError
 from invad_fast.fuser import Fuser
 from invad_fast.inference import OptimizedInvAD
 from invad_fast.losses import hard_cosine, squared_error
-from invad_fast.method import Method
+from invad_fast.method import TrainedMethod
 from invad_fast.standardization import Standardization
 from invad_fast.training.schedule import Schedule
 
 
-class InvAD(Method):
+class InvAD(TrainedMethod):
     """Learning Feature Inversion for multi-class anomaly detection (arXiv 2404.10760).
 
     Args:

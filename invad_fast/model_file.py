@@ -201,7 +201,7 @@ def read_tensors(
         if len(names) < config.block_count:
             raise InputError(
                 f"{path} does not fit its own configuration: it has {len(names)} tensors, and "
-                f"blocks {config.blocks} have more"
+                f"its {config.block_count} blocks have more"
             )
         for name in names:
             stored = file.get_slice(name).get_dtype()

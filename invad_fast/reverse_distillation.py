@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from invad_fast.checked import Real, Whole, checked
-from invad_fast.config import BlockCounts, FeatureConfig, FilledIn
+from invad_fast.config import BlockCounts, FilledIn, ReconstructionConfig
 from invad_fast.encoder import PRETRAINED
 from invad_fast.errors import InputError
-from invad_fast.method import Method
+from invad_fast.method import TrainedMethod
 from invad_fast.training.schedule import Schedule
 
 
@@ -57,7 +57,7 @@ def mirror_of(encoder: str | None, scales: int) -> Mirror:
 
 
 @checked
-class RDConfig(FeatureConfig):
+class RDConfig(ReconstructionConfig):
     """Configuration of one RD model; fields left empty are the encoder's mirror (paper §3.2).
 
     Attributes:
@@ -95,7 +95,7 @@ class RDConfig(FeatureConfig):
             )
 
 
-class ReverseDistillation(Method):
+class ReverseDistillation(TrainedMethod):
     """RD on any timm encoder.
 
     Args:

@@ -20,11 +20,11 @@ FLOORS = (
     "data ops kernels",
     "frame_figures prediction class_prototypes seen_parts pictures metrics",
     "encoder_network encoder_packages unfilled_weights layers losses standardization anomaly_map",
-    "config encoder_weights encoder fuser decoder",  # the network's arrows
+    "config encoder_weights encoder fuser decoder memory",  # the network's arrows
     "feature_predictor model_file reference_checkpoint",
     "inference evaluation",
     "inspection training",
-    "method model reverse_distillation method_names",
+    "method model reverse_distillation nearest_neighbours method_names",
     "benchmark demo doctor integrations model_engine demo_line",
     "cli __main__",
 )

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filled_memory import remember
 
-from invad_fast import InputError, InvAD, Predictor, ReverseDistillation
+from invad_fast import InputError, InvAD, NearestNeighbours, Predictor, ReverseDistillation
 from invad_fast.class_prototypes import class_prototypes
 from invad_fast.data.preparation import IMAGENET
+from invad_fast.memory.settings import MemorySettings
 from invad_fast.method import Method
 from invad_fast.prediction import ALL_CLASSES, Thresholds, Verdict
 
@@ -32,6 +34,10 @@ MADE = {
     "invad, folded fp16": ("invad", "fp16"),
     "rd, eval mode": ("rd", None),
     "rd, plain form": ("rd", "fp32"),
+    "memory, eval mode": ("memory", None),
+    "memory, plain form": ("memory", "fp32"),
+    "joined, eval mode": ("joined", None),
+    "joined, folded fp32": ("joined", "fp32"),
 }
 IN_PRECISION = [name for name, (_, how) in MADE.items() if how in ("fp32", "bf16", "fp16")]
 
@@ -54,13 +60,20 @@ def source(method: str) -> Method:
     torch.manual_seed(0)
     fields: dict[str, Any] = {"encoder": "resnet10t", "blocks": (1, 1, 1), "input_size": SIZE}
     model: Method
-    if method == "invad":
+    if method == "joined":
+        model = InvAD("invad-lite", None, memory=MemorySettings(patches=20), **fields)
+    elif method == "memory":
+        del fields["blocks"]
+        model = NearestNeighbours(encoder_weights=None, memory={"patches": 20}, **fields)
+    elif method == "invad":
         model = InvAD("invad-lite", None, **fields)
     else:
         model = ReverseDistillation(encoder_weights=None, **fields)
-    model.classes = ("bolt", "nut")
-    found = model.eval().predict(photos(), None).descriptor
-    model.prototypes = class_prototypes(found, ["bolt", "bolt", "nut", "nut"])
+    model.classes, owners = ("bolt", "nut"), ["bolt", "bolt", "nut", "nut"]
+    if model.config.memory is not None:
+        remember(model.eval(), normalised(photos()), owners)
+    found = model.eval().predict(photos(), owners).descriptor
+    model.prototypes = class_prototypes(found, owners)
     return model
 
 
@@ -146,8 +159,8 @@ def test_later_training_changes_no_form() -> None:
         form = make(name, model)
         expected = form.predict(photos()).map
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.zero_()
+            for tensor in model.state_dict().values():
+                tensor.zero_()
         model.thresholds = {ALL_CLASSES: 0.0}
         np.testing.assert_array_equal(form.predict(photos()).map, expected)
         assert form.thresholds == {}
@@ -219,6 +232,10 @@ def test_classes_are_one_or_each_or_told(predictor: Any) -> None:
     ({"pooling": 4}, "pooling none, not 4"),
 ])  # fmt: skip
 def test_under_another_rule_there_is_no_threshold(predictor: Any, change, field) -> None:
+    if not predictor.reconstructs and "mode" in change:
+        with pytest.raises(InputError, match="no map of mode 'per_scale': leave the mode out"):
+            predictor.predict(photos(), None, **change)
+        return
     if predictor.score_rule.mode == "per_scale" and "mode" in change:
         change, field = {"mode": "unified"}, "mode per_scale, not unified"
     predictor.thresholds = {ALL_CLASSES: 0.0}
@@ -260,10 +277,9 @@ def test_the_form_of_the_thresholds_is_made_again(precision: str) -> None:
 def test_scores_that_are_no_numbers_pass_nothing(name: str) -> None:
     model = source(MADE[name][0])
     with torch.no_grad():
-        for part in model.trained_parts().values():
-            for tensor in part.state_dict().values():
-                if tensor.is_floating_point():
-                    tensor.fill_(torch.nan)
+        for key, tensor in model.state_dict().items():
+            if not key.startswith("encoder.") and tensor.is_floating_point():
+                tensor.fill_(torch.nan)
     model.thresholds = {ALL_CLASSES: 0.5}
     found = make(name, model).predict(photos(), None)
     assert np.isnan(found.score).all()
@@ -293,7 +309,7 @@ def test_scores_that_are_no_numbers_pass_nothing(name: str) -> None:
     None,
 ], ids=lambda given: f"{getattr(given, 'dtype', given)} {getattr(given, 'shape', '')}")  # fmt: skip
 def test_other_images_are_one_line(given: Any) -> None:
-    for name in ("invad, eval mode", "invad, folded fp32", "rd, plain form"):
+    for name in ("invad, eval mode", "invad, folded fp32", "rd, plain form", "memory, plain form"):
         predictor = made_once(name)
         kinds = [given]
         if isinstance(given, np.ndarray) and given.dtype.kind in "uifb":

@@ -15,7 +15,7 @@ from invad_fast.data import load_tensor, tensors
 from invad_fast.data.cache import resized_cache
 from invad_fast.training.feature_rows import FeatureRow, encoder_key
 from invad_fast.training.features import ComputedFeatures
-from invad_fast.training.train import TrainingResult
+from invad_fast.training.result import TrainingResult
 
 
 def fit(model: InvAD, root: Path, **options) -> TrainingResult:

@@ -18,7 +18,7 @@ from tiny_training import EPOCHS, STEPS, contents, fit, tiny
 
 from invad_fast import InputError, InputWarning, InvAD, ReverseDistillation
 from invad_fast.progress import TrainingProgress
-from invad_fast.training import train
+from invad_fast.training import make_ready
 from invad_fast.training.features import ComputedFeatures
 from invad_fast.training.run_folder import RunFolder
 
@@ -55,7 +55,7 @@ def raise_at(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, call: int) 
         (TrainingProgress, "update", 5, 4),  # in the middle of an epoch
         (os, "fsync", 7, 6),  # while the checkpoint of the third step is written
         (os, "replace", 9, 5),  # and of the fourth
-        (train, "good_parts", 1, 0),  # while the thresholds are made
+        (make_ready, "good_parts", 1, 0),  # while the thresholds are made
         (RunFolder, "draw_curves", 1, 0),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 
 from invad_fast import InvAD, InvADConfig
 from invad_fast.demo import demo_encoder_weights
-from invad_fast.training.train import TrainingResult
+from invad_fast.training.result import TrainingResult
 
 SIZE = 32
 EPOCHS, STEPS = 4, 2  # of a whole run: 8 images, 4 a step

@@ -17,7 +17,7 @@ from invad_fast.benchmark.published import published_sets
 from invad_fast.checked import FieldError, checked, unknown_name
 from invad_fast.errors import InputError
 from invad_fast.evaluation.options import ScoringOptions
-from invad_fast.method_names import METHODS
+from invad_fast.method_names import TRAINED
 from invad_fast.metrics.evaluate import PROTOCOLS
 from invad_fast.training.options import TrainingOptions
 
@@ -74,7 +74,7 @@ class ModelSettings:
         scoring: how its test images are scored.
     """
 
-    method: Annotated[str, _one_of(*METHODS)]
+    method: Annotated[str, _one_of(*TRAINED)]
     name: FolderName
     encoder: str | None = None
     encoder_weights: str = "pretrained"

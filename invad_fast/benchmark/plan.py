@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from invad_fast.benchmark.configuration import BenchmarkConfig, ModelSettings
-from invad_fast.config import FeatureConfig, preset
+from invad_fast.config import ReconstructionConfig, preset
 from invad_fast.data import Dataset, read_dataset
 from invad_fast.device import choose_device
 from invad_fast.encoder_weights import find_weights
 from invad_fast.errors import InputError
-from invad_fast.method import Method
-from invad_fast.method_names import RD, create_model, method_class
+from invad_fast.method import TrainedMethod
+from invad_fast.method_names import RD, create_trained, trained_method_class
 from invad_fast.prediction import check_class_names
 from invad_fast.reverse_distillation import RDConfig
 from invad_fast.training.options import CompleteOptions
@@ -66,12 +66,12 @@ class Run:
     def training(self) -> CompleteOptions:
         """The options of its training, the method's schedule filled in."""
         options = dataclasses.replace(self.model.training, seed=self.seed)
-        return options.completed(method_class(self.model.method), len(self.dataset.train))
+        return options.completed(trained_method_class(self.model.method), len(self.dataset.train))
 
     @property
-    def config(self) -> FeatureConfig:
+    def config(self) -> ReconstructionConfig:
         """The configuration of the model that is trained."""
-        schedule = method_class(self.model.method).schedule(self.training.schedule)
+        schedule = trained_method_class(self.model.method).schedule(self.training.schedule)
         return dataclasses.replace(model_config(self.model), **schedule.config)
 
     @property
@@ -80,10 +80,10 @@ class Run:
         batch, epochs = self.training.batch_size, self.training.epochs
         return len(self.dataset.train) // batch * batch * epochs
 
-    def new_model(self, random_encoder: bool = False) -> Method:
+    def new_model(self, random_encoder: bool = False) -> TrainedMethod:
         """The untrained model; the caller has seeded torch."""
         weights = None if random_encoder else encoder_weights(self.model)
-        return create_model(self.model.method, weights, **_config_changes(self.model))
+        return create_trained(self.model.method, weights, **_config_changes(self.model))
 
 
 def encoder_weights(model: ModelSettings) -> str | None:
@@ -149,7 +149,7 @@ def _runs(
 def _check_model(where: str, model: ModelSettings) -> None:
     try:
         choose_device(model.training.device)
-        method_class(model.method).schedule(model.training.schedule)
+        trained_method_class(model.method).schedule(model.training.schedule)
         config = model_config(model)
         weights = encoder_weights(model)
         if weights is not None and model.checkpoint is None:
@@ -174,7 +174,7 @@ def _check_run(run: Run) -> None:
 
 
 @functools.cache
-def model_config(model: ModelSettings) -> FeatureConfig:
+def model_config(model: ModelSettings) -> ReconstructionConfig:
     """The configuration that the model will have; building it checks encoder and size."""
     changes = _config_changes(model)
     return RDConfig(**changes) if model.method == RD else preset(model.method, **changes)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from invad_fast.checked import unknown_name
 from invad_fast.cli.console import note, say
 from invad_fast.cli.options import (
     Cache,
@@ -23,15 +24,26 @@ from invad_fast.cli.options import (
     chosen,
     numbers,
 )
+from invad_fast.errors import InputError
+from invad_fast.memory.settings import MemorySettings
 from invad_fast.training.options import TrainingOptions
 
 _DEFAULTS = TrainingOptions()
+MEMORY = "memory"  # the method, and what a method may be joined with
 
 
 def train(
     root: Root,
     run: Annotated[Path, typer.Option(help="Folder for checkpoints, curves and the model.")],
-    preset: Annotated[str, typer.Option(help="invad, invad-lite or rd.")] = "invad-lite",
+    preset: Annotated[
+        str, typer.Option("--preset", "--method", help="invad, invad-lite, rd or memory.")
+    ] = "invad-lite",
+    join: Annotated[
+        str | None, typer.Option(help="memory: adds the distances to good parts to the map.")
+    ] = None,
+    bank: Annotated[
+        int | None, typer.Option(help="Patches of a class in the memory, at most; default 2000.")
+    ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="Any timm encoder instead of the preset's.")
     ] = None,
@@ -89,23 +101,41 @@ def train(
     )
     if out_indices is not None:
         changes["out_indices"] = numbers("--out-indices", out_indices)
+    changes |= _memory(preset, join, bank)
     weights = None if encoder_weights.lower() == "none" else encoder_weights
     try:
         import torch
 
         from invad_fast.data import read_dataset
         from invad_fast.method_names import create_model
-        from invad_fast.training.train import train as train_model
 
         dataset = read_dataset(root, layout, outside)
         torch.manual_seed(seed)
         model = create_model(preset, encoder_weights=weights, **changes)
-        result = train_model(model, dataset, options, run, resume, classes, not quiet)
+        result = model.learn(dataset, options, run, resume, classes, not quiet)
     except KeyboardInterrupt:
-        note(f"stopped; the same command with --resume goes on with {run}")
+        again = "" if preset == MEMORY else " with --resume"
+        note(f"stopped; the same command{again} goes on with {run}")
         raise typer.Exit(130) from None
     did = f"trained in {result.seconds:.0f} s ({result.images_per_second:.1f} images/s)"
-    if not result.steps:
-        did = "already trained, nothing left to do"
-    say(f"{did}, loss {result.losses[-1]:.4f}")
-    say(f"model: {run / 'model.safetensors'}")
+    if not result.losses:
+        say(did)
+    else:
+        if not result.steps:
+            did = "already trained, nothing left to do"
+        say(f"{did}, loss {result.losses[-1]:.4f}")
+    file = run / "model.safetensors"
+    say(f"model: {file} ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+def _memory(preset: str, join: str | None, bank: int | None) -> dict[str, Any]:
+    """The configuration's part of the memory, where the model has one."""
+    if join not in (None, MEMORY):
+        raise InputError("--join: " + unknown_name("memory to join", str(join), [MEMORY]))
+    if preset == MEMORY and join is not None:
+        raise InputError("--join memory: the method memory is one already; leave it out")
+    if preset != MEMORY and join is None:
+        if bank is not None:
+            raise InputError("--bank: there is no memory without --method memory or --join memory")
+        return {}
+    return {"memory": MemorySettings() if bank is None else MemorySettings(patches=bank)}

@@ -64,7 +64,7 @@ def _picture(maps: Maps, result: ClassResult, index: int, scale: float, path: Pa
     mask = None if record.mask is None else load_mask(record, size)
     preparation = preparation_of(maps.predictor)
     image = load_tensor(record.image, maps.predictor.input_size, levels, preparation)[None]
-    found = maps.predictor.predict(image, None, **maps.options.changes())
+    found = maps.of(image, [record.class_name])
     scores = torch.as_tensor(found.map)[0].float().cpu().numpy()
     photo = load_image(record.image, size, levels)
     with written_whole(path) as partial:

@@ -51,6 +51,14 @@ class GoodParts:
         """N."""
         return [record.class_name for record in self.records]
 
+    @classmethod
+    def together(cls, parts: Sequence[GoodParts]) -> GoodParts:
+        """All of them, one after another."""
+        records = [record for part in parts for record in part.records]
+        names = ("scores", "descriptors", "hashes", "figures")
+        columns = ([getattr(part, name) for part in parts] for name in names)
+        return cls(records, *(np.concatenate(column) for column in columns))
+
     def kept(self, which: np.ndarray) -> GoodParts:
         """Those of the pictures."""
         records = [record for record, keep in zip(self.records, which) if keep]

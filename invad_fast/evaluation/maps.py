@@ -71,8 +71,14 @@ class Maps:
         loader = ImageLoader(images, order, options.workers, "collect")
         for batch in track(loader, len(order), what, self.show):
             if batch.indices:
-                yield batch, self.predictor.predict(batch.images, None, **options.changes())
+                yield batch, self.of(batch.images, [records[i].class_name for i in batch.indices])
         self.unreadable += loader.unreadable
+
+    def of(self, images: Any, class_names: Sequence[str]) -> Prediction:
+        """The predictor's of N images, of products that it may not know by these names."""
+        known = self.predictor.classes
+        names = [name if name in known else None for name in class_names]
+        return self.predictor.predict(images, names, **self.options.changes())
 
     def settle(self, scored: Sequence[Record], rest: Sequence[Record] = ()) -> None:
         """Called by every process when ``scored`` are through.

@@ -24,6 +24,7 @@ class InferenceForm(FeaturePredictor):
         super().__init__()
         self.config, self.classes = source.config, source.classes
         self.standardization = copy.deepcopy(source.standardization)
+        self.memory, self.reconstructs = copy.deepcopy(source.memory), source.reconstructs
         self.prototypes, self.seen = source.prototypes, source.seen
         self._digest = source.digest
         self._rule = source.score_rule.but(form=form, precision=precision)

@@ -20,6 +20,7 @@ from invad_fast.inference.decoder import FoldedDecoder
 from invad_fast.inference.encoder import fold_encoder
 from invad_fast.inference.form import InferenceForm
 from invad_fast.inference.fuser import FoldedFuser
+from invad_fast.prediction import AUTO
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,13 +59,15 @@ class OptimizedInvAD(InferenceForm):
             keep_freed_memory()
         self.target, self.precision = target, precision
         self.encoder = None if source.encoder is None else fold_encoder(source.encoder, target)
-        if self.standardization is not None:
-            self.standardization.to(target.device)
+        for part in (self.standardization, self.memory):
+            if part is not None:
+                part.to(target.device)
         self.fuser = FoldedFuser(fuser, target)
         self.decoder = FoldedDecoder(decoder, target)
         self.freeze()
         self._graphs = None
-        if target.device.type == "cuda" and cuda_graph:
+        # Which bank a part is compared with is known on the CPU alone: a graph cannot wait for it.
+        if target.device.type == "cuda" and cuda_graph and self.memory is None:
             self._graphs = CapturedGraphs(super()._run)
 
     @torch.inference_mode()
@@ -78,8 +81,14 @@ class OptimizedInvAD(InferenceForm):
         """Images N×3×H×W → features N×Cᵢ×Hᵢ×Wᵢ, finest first, in this form's precision."""
         return super().encode(self.target.place(images))
 
-    def _run(self, images: Tensor, mode: str, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(
+        self,
+        images: Tensor,
+        mode: str,
+        sigma: float,
+        class_name: str | Sequence[str | None] | None = AUTO,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if self._graphs is None:
-            return super()._run(images, mode, sigma)
+            return super()._run(images, mode, sigma, class_name)
         maps, score, descriptor = self._graphs(self.target.place(images), mode, sigma)
         return maps, score, descriptor

@@ -26,6 +26,7 @@ class PlainForm(InferenceForm):
         self.device = choose_device(device)
         self.net = copy.deepcopy(source).to(self.device)
         self.encoder, self.standardization = self.net.encoder, self.net.standardization
+        self.memory = self.net.memory
         self.freeze()
 
     @torch.inference_mode()

@@ -25,7 +25,8 @@ from invad_fast.data.levels import Levels
 from invad_fast.data.preparation import IMAGENET
 from invad_fast.distributed import World
 from invad_fast.errors import InputError
-from invad_fast.training.trainable import Trainable, encoder_digest
+from invad_fast.feature_predictor import FeaturePredictor
+from invad_fast.training.trainable import encoder_digest
 
 ENCODING_BATCH = 16
 
@@ -44,7 +45,7 @@ class FeatureRow:
     shapes: tuple[tuple[int, int, int], ...]
 
     @classmethod
-    def of(cls, model: Trainable) -> FeatureRow:
+    def of(cls, model: FeaturePredictor) -> FeatureRow:
         return cls(tuple(model.config.feature_shapes))
 
     @property
@@ -136,7 +137,7 @@ def on_disk(
     )  # fmt: skip
 
 
-def encoder_key(model: Trainable, precision: str, levels: Levels | None = None) -> str:
+def encoder_key(model: FeaturePredictor, precision: str, levels: Levels | None = None) -> str:
     """All that fixes the features besides the images: the encoder, its weights, the reading.
 
     Args:

@@ -27,6 +27,7 @@ from invad_fast.data import (
 )
 from invad_fast.device import autocast
 from invad_fast.distributed import World
+from invad_fast.feature_predictor import FeaturePredictor
 from invad_fast.progress import counter
 from invad_fast.training.feature_rows import (
     FeatureRow,
@@ -35,8 +36,7 @@ from invad_fast.training.feature_rows import (
     in_memory,
     on_disk,
 )
-from invad_fast.training.options import CompleteOptions
-from invad_fast.training.trainable import Trainable
+from invad_fast.training.options import TrainingOptions
 
 
 class Features(ABC):
@@ -50,7 +50,7 @@ class Features(ABC):
     seconds_per_image: float | None = None
     resized = False
 
-    def __init__(self, options: CompleteOptions, device: torch.device) -> None:
+    def __init__(self, options: TrainingOptions, device: torch.device) -> None:
         self.options, self.device = options, device
 
     @abstractmethod
@@ -62,7 +62,11 @@ class ComputedFeatures(Features):
     """Decodes and encodes the images of every batch."""
 
     def __init__(
-        self, model: Trainable, images: ImageTensors, options: CompleteOptions, device: torch.device
+        self,
+        model: FeaturePredictor,
+        images: ImageTensors,
+        options: TrainingOptions,
+        device: torch.device,
     ) -> None:
         super().__init__(options, device)
         self.model, self.tensors = model, images
@@ -95,7 +99,7 @@ class KeptFeatures(Features):
         self,
         rows: np.ndarray,
         layout: FeatureRow,
-        options: CompleteOptions,
+        options: TrainingOptions,
         device: torch.device,
     ) -> None:
         super().__init__(options, device)
@@ -107,9 +111,9 @@ class KeptFeatures(Features):
 
 
 def open_features(
-    model: Trainable,
+    model: FeaturePredictor,
     records: Sequence[Record],
-    options: CompleteOptions,
+    options: TrainingOptions,
     device: torch.device,
     show_progress: bool,
     world: World,

@@ -19,7 +19,7 @@ from invad_fast.names import visible
 from invad_fast.training.options import CompleteOptions, TrainingOptions
 from invad_fast.training.run_folder import Checkpoint
 from invad_fast.training.schedule import Schedule
-from invad_fast.training.trainable import Trainable, encoder_digest
+from invad_fast.training.trainable import Learner, encoder_digest
 
 # Options that may differ when a run goes on: how and where it is computed, not what. Where the
 # features are kept changes them by the rounding of half precision at most. The epochs have a rule
@@ -33,7 +33,7 @@ _OPEN = ("schedule", "epochs", "batch_size", "learning_rate")
 GO_ON = "resume it with the same, or choose another --run"
 
 
-def describe(model: Trainable, options: CompleteOptions) -> dict[str, Any]:
+def describe(model: Learner, options: TrainingOptions) -> dict[str, Any]:
     """Method, configuration, encoder weights and options as JSON has them; no images yet."""
     described = {
         "method": model.method,
@@ -92,6 +92,7 @@ def check_epochs(
 def _flat(described: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {"method": described.get("method")}
     flat |= described.get("model") or {}
+    flat.setdefault("memory", None)  # a description without one does not name it
     flat["encoder weights"] = described.get("encoder_weights")
     return flat | (described.get("training") or {})
 

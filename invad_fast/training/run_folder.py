@@ -196,7 +196,11 @@ class RunFolder:
             kept = type(model).load(self.model)
         except InputError:
             return None
+        if kept.memory is not None and model.config.memory is not None:
+            model.remember(kept.memory)  # made once training was done
         if kept.digest != model.digest:
+            if model.memory is not None:
+                model.remember(None)
             return None
         return kept.classes, kept.prototypes, kept.thresholds, kept.seen
 

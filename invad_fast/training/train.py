@@ -8,32 +8,28 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from invad_fast.allocator import keep_freed_memory
-from invad_fast.class_prototypes import class_prototypes
 from invad_fast.data import Dataset, Record, read_dataset
 from invad_fast.device import autocast, choose_precision
 from invad_fast.distributed import World, join, restarted
 from invad_fast.errors import InputError
-from invad_fast.evaluation.calibrate import calibrate
-from invad_fast.evaluation.good_parts import good_parts
-from invad_fast.evaluation.maps import inference_form
-from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.files import make_folder
-from invad_fast.prediction import Thresholds, check_class_names
+from invad_fast.memory.building import check_parts
+from invad_fast.prediction import check_class_names
 from invad_fast.progress import TrainingProgress
-from invad_fast.seen_parts import SeenParts
 from invad_fast.training.batch_check import check_batch
 from invad_fast.training.data_parallel import training_forward
 from invad_fast.training.features import Features, open_features
+from invad_fast.training.make_ready import make_ready
+from invad_fast.training.memory import remember_parts
 from invad_fast.training.options import CompleteOptions, TrainingOptions
+from invad_fast.training.result import TrainingResult
 from invad_fast.training.run_description import (
     as_before,
     check_epochs,
@@ -48,23 +44,6 @@ from invad_fast.training.training_images import readable, take_images
 
 _MEASURED = 1024  # images that the channels' statistics are taken over
 _WORTH_SAYING = 50  # steps: a shorter training is over before it is read
-
-
-@dataclass
-class TrainingResult:
-    """What a training run did.
-
-    Attributes:
-        losses: mean loss of every epoch, those before a stop included.
-        run: its folder.
-        seconds, images_per_second, steps: of what was trained now; 0 where nothing was left.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    run: Path | None = None
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    steps: int = 0
 
 
 def make_optimizer(model: Trainable, schedule: Schedule, learning_rate: float) -> torch.optim.Adam:
@@ -133,6 +112,8 @@ def train(
         chosen = options.completed(type(model), len(dataset.train))
         schedule = model.schedule(chosen.schedule)
         model.take_up(schedule)
+        if model.memory is not None:  # of a former training
+            model.remember(None)
         _check_batch(model, chosen, len(dataset.train), world, dataset.root)
         described = describe(model, chosen)
         if folder is not None and checkpoint is not None:
@@ -143,6 +124,8 @@ def train(
         if chosen.skip_damaged:
             records = readable(dataset, model.input_size, chosen, world)
             _check_batch(model, chosen, len(records), world, dataset.root)
+        if model.config.memory is not None:
+            check_parts([r.class_name for r in records])
         described["data"] = {"classes": list(dataset.classes)}
         if folder is not None:
             described = world.on_main(lambda: take_images(
@@ -182,55 +165,28 @@ def _train(
     """Makes the steps that are left, then the model; a finished one stays as it is."""
     model, folder, world, device = trainer.model, trainer.folder, trainer.world, trainer.device
     options = trainer.options
-    result, resized = trainer.result(), False
+    result, features = trainer.result(), None
     if not trainer.finished:
         features = open_features(model, records, options, device, show_progress, world)
-        result, resized = trainer.run(features, show_progress), features.resized
+        result = trainer.run(features, show_progress)
     model.eval().to("cpu")
     kept = folder and world.on_main(lambda: folder.finished_model(model))
     if kept:
         model.classes, model.prototypes, model.thresholds, model.seen = kept
         return result
     model.classes = classes
-    _make_ready(model, records, options, world, device, resized, show_progress)
+    halves = None
+    if model.config.memory is not None:
+        features = features or open_features(model, records, options, device, show_progress, world)
+        halves = remember_parts(model.to(device), features, records, options.seed)
+        model.to("cpu")
+    resized = features is not None and features.resized
+    make_ready(model, records, options, world, device, resized, show_progress, halves)
     if folder is not None and world.main:
         folder.draw_curves(trainer.history)
         model.save(folder.model)  # last: with it the run is finished
     world.wait()
     return result
-
-
-def _make_ready(
-    model: Trainable,
-    records: Sequence[Record],
-    options: CompleteOptions,
-    world: World,
-    device: torch.device,
-    resized: bool,
-    show_progress: bool,
-) -> None:
-    """Class prototypes and provisional thresholds, of the training parts.
-
-    Args:
-        resized: whether training has kept the resized images in the cache folder. Where it has
-            kept the features they are decoded once more: a second cache would cost more.
-    """
-    model.thresholds = Thresholds()  # a former training's belong to other weights
-    scoring = ScoringOptions(
-        workers=options.workers, cache=options.cache if resized else None,
-        cache_gib=options.cache_gib, levels=options.levels,
-    )  # fmt: skip
-    form = inference_form(model, scoring, str(device))
-    found = good_parts(form, records, scoring, world, show_progress)
-    model.prototypes = class_prototypes(found.descriptors, found.class_names)
-    model.seen = SeenParts(training=np.unique(found.hashes))
-    model.thresholds = calibrate(
-        found.scores,
-        found.class_names,
-        options.false_alarm_rate,
-        scoring.rule(form.score_rule),
-        source="training parts",
-    )
 
 
 class _Trainer:

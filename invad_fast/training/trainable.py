@@ -20,16 +20,37 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Trainable(FeaturePredictor):
-    """A network over a frozen encoder's features that can be trained to reconstruct them.
+class Learner(FeaturePredictor):
+    """What learns from good parts and is kept in a file.
 
     Attributes:
         method: the method's name, on the command line and in files.
+    """
+
+    method: ClassVar[str]
+
+    @abstractmethod
+    def for_inference(self, precision: str | None = None, device: str = "auto") -> Any:
+        """The form that predictions take."""
+
+    @abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Writes the model file."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads the model file; InputError names one that is missing, damaged or another's."""
+
+
+class Trainable(Learner):
+    """A network over a frozen encoder's features that can be trained to reconstruct them.
+
+    Attributes:
         schedules: name → schedule; "paper" is the published one.
         default_schedule: the name of the one that is taken where none is given.
     """
 
-    method: ClassVar[str]
     schedules: ClassVar[Mapping[str, Schedule]]
     default_schedule: ClassVar[str] = "paper"
 
@@ -59,21 +80,8 @@ class Trainable(FeaturePredictor):
         """The parts that training changes, by name: all but the encoder."""
         return {name: part for name, part in self.named_children() if name != "encoder"}
 
-    @abstractmethod
-    def for_inference(self, precision: str | None = None, device: str = "auto") -> Any:
-        """The form that predictions take."""
 
-    @abstractmethod
-    def save(self, path: str | Path) -> None:
-        """Writes the model file."""
-
-    @classmethod
-    @abstractmethod
-    def load(cls, path: str | Path) -> Self:
-        """Reads the model file; InputError names one that is missing, damaged or another's."""
-
-
-def encoder_digest(model: Trainable) -> str:
+def encoder_digest(model: FeaturePredictor) -> str:
     """A hash of the encoder's weights, in hexadecimal."""
     if model.encoder is None:
         raise InputError(

@@ -14,13 +14,13 @@ from invad_fast.errors import InputError, InputWarning
 from invad_fast.names import visible
 from invad_fast.progress import counter
 from invad_fast.training.image_list import ImageList, path_below
-from invad_fast.training.options import CompleteOptions
+from invad_fast.training.options import TrainingOptions
 from invad_fast.training.run_description import GO_ON
 from invad_fast.training.run_folder import Checkpoint, RunFolder
 
 
 def readable(
-    dataset: Dataset, size: Size, options: CompleteOptions, world: World
+    dataset: Dataset, size: Size, options: TrainingOptions, world: World
 ) -> tuple[Record, ...]:
     """The training images that can be read; how many are left out is said.
 
@@ -52,7 +52,7 @@ def take_images(
     described: dict[str, Any],
     dataset: Dataset,
     records: Sequence[Record],
-    options: CompleteOptions,
+    options: TrainingOptions,
     show_progress: bool,
 ) -> dict[str, Any]:
     """The run's description with its images; written down, and on resuming compared.
