@@ -20,8 +20,8 @@ FIGURES = ("brightness", "contrast", "sharpness", "x", "y")
 brightness: mean of all channels, 0 to 255. contrast: root mean square of the difference of pixels
 that are 4 apart, as a share of the brightness: a lamp that dims leaves it alone. sharpness: the
 same of neighbours, as a share of that of pixels 4 apart: about 1 for noise, a quarter for a ramp.
-x, y: where that difference, no pixel counting more than three quarters of it, has its centre, as shares of width
-and height.
+x, y: where that difference has its centre, as shares of width and height; no pixel counts for more
+than three quarters of it.
 """
 
 LEAST_PICTURES = 20
