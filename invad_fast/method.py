@@ -16,6 +16,7 @@ from invad_fast.config import FeatureConfig
 from invad_fast.data import Dataset
 from invad_fast.encoder import Encoder, warn_random
 from invad_fast.errors import InputError
+from invad_fast.frame_figures import FrameLimits
 from invad_fast.inference.form import InferenceForm
 from invad_fast.inference.plain import PlainForm
 from invad_fast.model_file import (
@@ -75,6 +76,7 @@ class Method(Trainable):
         self.classes = ()
         self.prototypes = None
         self.seen = SeenParts()
+        self.frame_limits: dict[str, FrameLimits] = {}  # of pictures, whatever the weights
         self._thresholds = Thresholds()
         self.encoder = self.standardization = None
         if config.encoder is not None:
@@ -162,6 +164,7 @@ class Method(Trainable):
             score_rule=held.rule,
             origins=held.origins,
             digest=self.digest,
+            frame_limits=self.frame_limits,
         )
         write_model(Path(path), header, self.state_dict(), self.prototypes, self.seen)
 
@@ -189,6 +192,7 @@ class Method(Trainable):
         fill(lambda: model._build(config, None), model, tensors)
         model.classes, model.prototypes, model.seen = header.classes, prototypes, seen
         model._thresholds = Thresholds(header.thresholds, header.score_rule, header.origins)
+        model.frame_limits = dict(header.frame_limits)
         if header.version == 1:  # thresholds were of the method's own score, in any form
             rule = ScoreRule(mode=cls.map_mode, form=None, precision=None)
             origin = Origin(source="an earlier version")

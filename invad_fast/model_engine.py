@@ -8,10 +8,11 @@ from typing import Any
 
 from invad_fast.device import choose_device
 from invad_fast.errors import InputError
+from invad_fast.frame_figures import for_any_of
 from invad_fast.inspection.recipe import VERSION, Recipe
 from invad_fast.method_names import load_model
 from invad_fast.ops.dispatch import kernels_of
-from invad_fast.prediction import ALL_CLASSES, Origin, Predictor, ScoreRule, Thresholds
+from invad_fast.prediction import ALL_CLASSES, AUTO, Origin, Predictor, ScoreRule, Thresholds
 
 
 def make_recipe(
@@ -28,8 +29,8 @@ def make_recipe(
     Args:
         output: the file; one that is there is refused, or updated.
         name, station: None for the file's name, and "line"; or, of an update, for the old ones.
-        update: take the model, its rule, classes and thresholds anew into a recipe that is there,
-            and keep all else that it says.
+        update: take the model, its rule, classes, thresholds and the limits of frame checks anew
+            into a recipe that is there, and keep all else that it says: checks that are off, too.
 
     Raises:
         InputError: for a model without thresholds for this machine's form of it.
@@ -68,6 +69,10 @@ def make_recipe(
             "values": _values(held),
         },
     }
+    if not update or old.get("frame_checks") is not None:
+        named = content.get("class_name", AUTO)
+        own = set(content["classes"]) if named == AUTO else {str(named)}
+        content["frame_checks"] = _frame_checks(loaded, own, old.get("frame_checks") or {})
     recipe = Recipe.of(content, output)
     recipe.save(output)
     return recipe
@@ -75,6 +80,27 @@ def make_recipe(
 
 def _plain(rule: ScoreRule | Origin) -> dict[str, Any]:
     return {key: value for key, value in vars(rule).items() if not key.startswith("_")}
+
+
+def _frame_checks(model: Any, classes: set[str], old: dict[str, Any]) -> dict[str, Any] | None:
+    """None where the pictures of some class are not known: each of its would be turned away."""
+    if not classes <= set(model.frame_limits):
+        return None
+    limits = for_any_of(model.frame_limits[name] for name in sorted(classes))
+    found = {
+        "too_dark": limits.brightness[0],
+        "too_bright": limits.brightness[1],
+        "empty": limits.contrast,
+        "blurred": limits.sharpness,
+        "shifted": {"x": list(limits.x), "y": list(limits.y)},
+        "frozen": True,
+    }
+    off = {
+        name: old[name]
+        for name in found
+        if name in old and (old[name] is None or old[name] is False)
+    }
+    return found | off | {"pictures": limits.pictures, "turned_away": limits.turned_away}
 
 
 def _values(held: Thresholds) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from invad_fast.config import FeatureConfig
 from invad_fast.encoder_weights import check_finite
 from invad_fast.errors import InputError
 from invad_fast.files import check_file, written_whole
+from invad_fast.frame_figures import FrameLimits
 from invad_fast.prediction import ALL_CLASSES, Origin, ScoreRule
 from invad_fast.seen_parts import SeenParts
 
@@ -59,6 +60,7 @@ class Header(BaseModel):
         origins: the same names → where each threshold comes from.
         digest: of tensors and configuration, see :func:`model_digest`.
         prototypes_digest: of the class prototypes, where there are any.
+        frame_limits: class name → within which its good pictures' figures lie.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False, extra="ignore")
@@ -72,6 +74,7 @@ class Header(BaseModel):
     origins: dict[_Name, Origin] = {}
     digest: StrictStr = ""
     prototypes_digest: StrictStr = ""
+    frame_limits: dict[_Name, FrameLimits] = {}
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -18,7 +18,7 @@ PACKAGE = Path(invad_fast.__file__).parent
 FLOORS = (
     "errors names files checked progress allocator device distributed",  # for everyone
     "data ops kernels",
-    "prediction class_prototypes seen_parts pictures metrics",
+    "frame_figures prediction class_prototypes seen_parts pictures metrics",
     "encoder_network encoder_packages unfilled_weights layers losses standardization anomaly_map",
     "config encoder_weights encoder fuser decoder",  # the network's arrows
     "feature_predictor model_file reference_checkpoint",
@@ -32,6 +32,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.spl
 WITHOUT_TORCH = (
     "invad_fast",
     "invad_fast.prediction",
+    "invad_fast.frame_figures",
     "invad_fast.class_prototypes",
     "invad_fast.seen_parts",
     "invad_fast.errors",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +30,8 @@ from invad_fast.cli.options import (
 )
 from invad_fast.errors import InputError
 from invad_fast.evaluation.options import ScoringOptions
-from invad_fast.prediction import shown_class
+from invad_fast.frame_figures import LEAST_PICTURES
+from invad_fast.prediction import ALL_CLASSES, shown_class
 from invad_fast.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def calibrate(
     loaded.save(model)
     for name, value in fresh.items():
         say(f"{shown_class(name)}: threshold {value:.6g}, {fresh.origins[name]}")
+        if name in loaded.frame_limits:
+            say(frame_checks_line(name, loaded.frame_limits[name]))
     for name in sorted(set(loaded.thresholds) - set(fresh)):
         kept, origin = loaded.thresholds[name], loaded.thresholds.origins[name]
         say(f"{shown_class(name)}: kept {kept:.6g}, {origin}")
@@ -119,7 +122,24 @@ def calibrate(
             "note: these were the test set's good parts: its figures at these thresholds are "
             "marked from now on; put parts for calibration into validation/good"
         )
+    few = sorted(set(fresh) - set(loaded.frame_limits) - {ALL_CLASSES})
+    if few:
+        say(
+            f"{', '.join(few)}: no frame checks, for which {LEAST_PICTURES} good pictures are needed"
+        )
     say("The rates hold for parts that are made and pictured as these were.")
+
+
+def frame_checks_line(whose: str, limits: Any) -> str:
+    """How many good pictures the checks before the model will turn away."""
+    from invad_fast.evaluation.conformal import bound_rate
+
+    n, away = limits.pictures, limits.turned_away
+    most = bound_rate(n, n - away) if away < n else 1.0
+    return (
+        f"{whose}: frame checks turned away {away} of {n} good pictures, each held against limits "
+        f"of the others: {100 * away / n:.3g} %, with 95 % confidence at most {100 * most:.3g} %"
+    )
 
 
 def _good_pictures(folder: Path, classes: list[str] | None, known: tuple[str, ...]) -> Dataset:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from invad_fast.cli.calibrate import frame_checks_line
 from invad_fast.cli.console import note, say
 from invad_fast.prediction import shown_class
 
@@ -27,6 +28,8 @@ def recipe(
     made = make_recipe(model, output, name=name, station=station, device=device, update=update)
     for name_, held in made.thresholds.values.items():
         say(f"{shown_class(name_)}: threshold {held.value:.6g}, {held.origin}")
+    if made.frame_checks is not None and made.frame_checks.pictures:
+        say(frame_checks_line("all classes", made.frame_checks))
     if any(held.origin.provisional for held in made.thresholds.values.values()):
         note(
             "note: the thresholds are provisional, set on the training parts: `invad-fast "

@@ -16,12 +16,14 @@ import torch
 from invad_fast.checked import unknown_name
 from invad_fast.data import Dataset, Record
 from invad_fast.data.content_hash import content_hashes
+from invad_fast.data.preparation import Preparation, preparation_of
 from invad_fast.distributed import ALONE, World
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.evaluation.calibrate import Source, calibrate
 from invad_fast.evaluation.conformal import check_rate
 from invad_fast.evaluation.maps import Maps, inference_form
 from invad_fast.evaluation.options import ScoringOptions
+from invad_fast.frame_figures import FIGURES, LEAST_PICTURES, frame_figures, learn_limits
 from invad_fast.prediction import ALL_CLASSES, Predictor, Thresholds, check_class_names
 from invad_fast.seen_parts import SeenParts
 
@@ -35,12 +37,14 @@ class GoodParts:
         scores: N.
         descriptors: N×D.
         hashes: N, of their files' contents.
+        figures: N×5, see `invad_fast.frame_figures`.
     """
 
     records: list[Record]
     scores: np.ndarray
     descriptors: np.ndarray
     hashes: np.ndarray
+    figures: np.ndarray
 
     @property
     def class_names(self) -> list[str]:
@@ -50,7 +54,10 @@ class GoodParts:
     def kept(self, which: np.ndarray) -> GoodParts:
         """Those of the pictures."""
         records = [record for record, keep in zip(self.records, which) if keep]
-        return GoodParts(records, self.scores[which], self.descriptors[which], self.hashes[which])
+        return GoodParts(
+            records, self.scores[which], self.descriptors[which], self.hashes[which],
+            self.figures[which],
+        )  # fmt: skip
 
 
 def good_parts(
@@ -62,12 +69,14 @@ def good_parts(
 ) -> GoodParts:
     """Scores the records; the same on every process."""
     maps = Maps(predictor, options, world, show_progress)
+    preparation = preparation_of(predictor)
     rows, hashed = [], []
     for batch, found in maps.batches(records, "calibrate"):
         scores = torch.as_tensor(found.score).double().cpu()[:, None]
         descriptors = torch.as_tensor(found.descriptor).double().cpu()
         indices = torch.tensor(batch.indices, dtype=torch.float64)[:, None]
-        rows.append(torch.cat([indices, scores, descriptors], 1).numpy())
+        figures = torch.from_numpy(_figures(batch.images.numpy(), preparation))
+        rows.append(torch.cat([indices, scores, figures, descriptors], 1).numpy())
         # They have just been read: the system still has them.
         hashed.append(content_hashes([records[i].image for i in batch.indices], options.workers))
     maps.settle(records)
@@ -85,7 +94,21 @@ def good_parts(
             f"{skipped} images could not be read and were left out", InputWarning, stacklevel=2
         )
     kept = [records[int(i)] for i in table[:, 0]]
-    return GoodParts(kept, table[:, 1], table[:, 2:], hashes)
+    first = 2 + len(FIGURES)
+    return GoodParts(kept, table[:, 1], table[:, first:], hashes, table[:, 2:first])
+
+
+def _figures(images: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """N×5 of images float32 N×3×H×W: of the 8-bit pixels that they were made of."""
+    mean, deviation = (
+        np.array(each, np.float32).reshape(3, 1, 1)
+        for each in (preparation.mean, preparation.deviation)
+    )
+    found = np.empty((len(images), len(FIGURES)))
+    for row, image in zip(found, images):
+        pixels = np.rint((image * deviation + mean) * 255).astype(np.uint8)
+        row[:] = frame_figures(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    return found
 
 
 def calibrate_model(
@@ -103,8 +126,9 @@ def calibrate_model(
 
     They are those of ``<class>/validation/good``; only where there are none those of the test
     set, whose figures at these thresholds are marked from then on. The form, precision and rule
-    that score them are stored with the thresholds. Classes that are not in the data set keep
-    theirs, and so does the threshold for any class unless all are there.
+    that score them are stored with the thresholds, and so is what their pictures are like
+    (`invad_fast.frame_figures`). Classes that are not in the data set keep theirs, and so does the
+    threshold for any class unless all are there.
 
     Args:
         bound, extrapolate: see :func:`invad_fast.evaluation.calibrate.calibrate`.
@@ -148,6 +172,12 @@ def calibrate_model(
     if set(model.classes) - set(names):
         del fresh[ALL_CLASSES]
     model.thresholds = model.thresholds.updated(fresh)
+    owners = np.array(names, dtype=object)
+    for name in sorted(set(names)):
+        own = found.figures[owners == name]
+        model.frame_limits.pop(name, None)
+        if len(own) >= LEAST_PICTURES:  # fewer say too little of the next
+            model.frame_limits[name] = learn_limits(own)
     kept = seen.calibration if set(model.thresholds) - set(fresh) else found.hashes[:0]
     model.seen = SeenParts(seen.training, np.union1d(kept, found.hashes))
     return fresh

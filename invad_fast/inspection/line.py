@@ -12,6 +12,7 @@ import numpy as np
 from invad_fast.errors import first_line
 from invad_fast.inspection.engine import IN_FLIGHT, Answer, Job, Order, Ready
 from invad_fast.inspection.engine_end import EngineEnd
+from invad_fast.inspection.frame_checks import FrameCheck
 from invad_fast.inspection.part import Reason, View, missing
 from invad_fast.inspection.pictures import Original, PictureStore
 from invad_fast.inspection.preprocess import FrameError, frame_size, preprocess
@@ -47,6 +48,7 @@ class Line:
         self.fault = ""
         self.parts = 0
         self.store: PictureStore | None = None
+        self._check = None if recipe.frame_checks is None else FrameCheck(recipe.frame_checks)
         self._in_flight: dict[int, Frame] = {}
         self._next_job = 0
         self._restart_at = 0.0
@@ -73,11 +75,20 @@ class Line:
             if self.store is not None:
                 original = Original(np.array(image), pixel_format, recipe.score.levels)
                 frame.part.originals[frame.view] = original
+            if self._check is not None:
+                self._look_at(frame, slots.inputs[frame.slot])
         except FrameError as error:
-            return missing(frame.view, error.reason, str(error))
+            return missing(frame.view, error.reason, str(error), frame.figures)
         except Exception as error:  # no memory, say: the slot must not be lost with it
             return missing(frame.view, Reason.DAMAGED_FRAME, first_line(error))
         return None
+
+    def _look_at(self, frame: Frame, picture: np.ndarray) -> None:
+        assert self._check is not None
+        frame.figures = self._check.figures(picture)
+        self._check.hold(frame.figures)
+        if not frame.part.golden:  # the same file each time
+            self._check.refuse_frozen(picture, frame.view)
 
     def _check_size(self, size: tuple[int, int]) -> None:
         wanted = self.recipe.frames.size

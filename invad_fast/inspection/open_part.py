@@ -62,5 +62,5 @@ def judged(frame: Frame, answer: Answer, scores: np.ndarray | None) -> View:
     return View(
         frame.view, verdict, reason, why or "",
         answer.score if finite else None, answer.threshold, answer.class_name,
-        answer.provisional, answer.regions, scores, times,
+        answer.provisional, answer.regions, scores, times, frame.figures,
     )  # fmt: skip

@@ -25,6 +25,12 @@ class Reason(str, Enum):
     CAMERA = "camera"
     DAMAGED_FRAME = "damaged frame"
     WRONG_SIZE = "wrong size"
+    TOO_DARK = "too dark"
+    TOO_BRIGHT = "too bright"
+    EMPTY = "empty"
+    BLURRED = "blurred"
+    SHIFTED = "shifted"
+    FROZEN = "frozen"
     UNKNOWN_PRODUCT = "unknown product"
     NOT_A_NUMBER = "not a number"
     ENGINE_FAILED = "engine failed"
@@ -47,6 +53,8 @@ class View:
         map: H×W float32 at the model's input size; None where the picture was not scored.
         times_ms: stage → milliseconds: "preprocess" (frame to the model's input), "wait" (for the
             engine), "engine" (input to score, as the engine measured it).
+        figures: of the picture, by name, see `invad_fast.frame_figures`; empty where the recipe
+            has no frame checks.
     """
 
     number: int
@@ -60,11 +68,14 @@ class View:
     regions: tuple[dict[str, Any], ...] = ()
     map: np.ndarray | None = field(default=None, compare=False, repr=False)
     times_ms: dict[str, float] = field(default_factory=dict, compare=False)
+    figures: dict[str, float] = field(default_factory=dict, compare=False)
 
 
-def missing(view: int, reason: Reason, detail: str = "") -> View:
+def missing(
+    view: int, reason: Reason, detail: str = "", figures: dict[str, float] | None = None
+) -> View:
     """A view that is not inspected."""
-    return View(view, Verdict.NOT_INSPECTED, reason, detail)
+    return View(view, Verdict.NOT_INSPECTED, reason, detail, figures=figures or {})
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,7 @@ def _view_row(view: View) -> dict[str, Any]:
         "class_name": view.class_name,
         "regions": list(view.regions),
         "times_ms": {name: round(spent, 3) for name, spent in view.times_ms.items()},
+        "figures": {name: round(value, 4) for name, value in view.figures.items()},
     }
 
 

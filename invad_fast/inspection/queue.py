@@ -20,6 +20,7 @@ class Frame:
         size: (height, width) as the camera gave it.
         handed_in, sent: when, by a clock that is never set, in seconds.
         preprocess_ms: what it took from the camera's pixels to the model's.
+        figures: of the picture, where the recipe has frame checks.
     """
 
     part: Any
@@ -29,6 +30,7 @@ class Frame:
     handed_in: float = 0.0
     sent: float = 0.0
     preprocess_ms: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -90,6 +90,37 @@ class Frames(_Section):
     """Scale of the frames, for regions in millimetres."""
 
 
+class PartPlace(_Section):
+    """Where the structure of a good picture has its centre, as shares of width and height."""
+
+    x: tuple[Real, Real]
+    """Leftmost and rightmost."""
+    y: tuple[Real, Real]
+    """Highest and lowest, from the upper edge on."""
+
+
+class FrameChecks(_Section):
+    """What is wrong with a picture before the model sees it; null turns a check off. The figures
+    are those of invad_fast/frame_figures.py, of the picture as the model takes it."""
+
+    too_dark: Real | None = None
+    """Least brightness, 0 to 255."""
+    too_bright: Real | None = None
+    """Greatest brightness."""
+    empty: Real | None = None
+    """Least contrast: below it there is no part."""
+    blurred: Real | None = None
+    """Least sharpness."""
+    shifted: PartPlace | None = None
+    """Where the part lies in good pictures."""
+    frozen: bool = True
+    """Whether a picture that is the one before again, bit for bit, is turned away."""
+    pictures: Annotated[Whole, Field(ge=1)] | None = None
+    """How many good pictures the limits were learnt from."""
+    turned_away: Annotated[Whole, Field(ge=0)] | None = None
+    """How many of these would be turned away by limits that were learnt from the others."""
+
+
 class Queue(_Section):
     """What happens when parts come faster than they are inspected."""
 
@@ -145,6 +176,8 @@ class Recipe(_Section):
     """Above which score a part is rejected."""
     frames: Frames = Frames()
     """What the camera delivers."""
+    frame_checks: FrameChecks | None = None
+    """Of each picture before the model; null for none."""
     deadline_ms: Milliseconds = 1000.0
     """From the trigger to the verdict; what is not decided by then is NOT_INSPECTED."""
     engine_timeout_ms: Milliseconds = 10_000.0

@@ -80,12 +80,14 @@ class SimulatedLine:
         rng = np.random.default_rng((self.options.seed, _DRAWN))
         fresh = self._painted()
         painted = [] if self.at_once else [next(fresh) for _ in range(_IN_MEMORY)]
-        due, number = time.monotonic(), 0
+        due, number, place = time.monotonic(), 0, 0
         while not self._stopped.is_set():
             for _ in range(self.options.burst):
                 if number == self.options.parts:
                     return
-                picture = painted[rng.integers(len(painted))] if painted else next(fresh)
+                if painted:  # never the same twice running: that is what a frozen camera does
+                    place = (place + 1 + int(rng.integers(len(painted) - 1))) % len(painted)
+                picture = painted[place] if painted else next(fresh)
                 yield self._photographed(picture, number, rng)
                 number += 1
             if self.options.rate is not None:
