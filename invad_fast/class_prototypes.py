@@ -8,11 +8,12 @@ discriminant analysis with one diagonal covariance for all classes).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from invad_fast.errors import InputError
+from invad_fast.prediction import Thresholds, exceeds
 
 _LEAST_SHARE = 0.1  # of the mean channel's deviation
 
@@ -25,6 +26,8 @@ class ClassPrototypes:
         names: K class names.
         means: K×D, float32.
         deviation: D, the standard deviation within classes, float32; above 0.
+        limits: class name → the distance from its mean beyond which a part is of none of the
+            classes (`invad_fast.evaluation.unknown_products`); a class without one takes all.
 
     Raises:
         InputError: for arrays of other shapes, numbers that are not finite, no deviation.
@@ -33,6 +36,7 @@ class ClassPrototypes:
     names: tuple[str, ...]
     means: np.ndarray
     deviation: np.ndarray
+    limits: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
         count, width = len(self.names), self.deviation.size
@@ -59,13 +63,27 @@ class ClassPrototypes:
                 f"{', '.join(names) or 'none'}: train it anew, or set its prototypes to None"
             )
         rows = [self.names.index(name) for name in names]
-        return ClassPrototypes(tuple(names), self.means[rows], self.deviation)
+        return ClassPrototypes(tuple(names), self.means[rows], self.deviation, self.limits)
 
     def distances(self, descriptors: np.ndarray) -> np.ndarray:
         """N×D → N×K root mean square differences, in deviations within a class."""
         means = (self.means / self.deviation).astype(np.float64)
         scaled = (np.asarray(descriptors, np.float64) / self.deviation)[:, None]
         return np.sqrt(((scaled - means) ** 2).mean(2))
+
+    def limited(self, limits: Thresholds) -> ClassPrototypes:
+        """The same prototypes with other limits."""
+        return replace(self, limits=limits)
+
+    def distances_to(
+        self, descriptors: np.ndarray, class_names: Sequence[str | None]
+    ) -> tuple[float | None, ...]:
+        """The distance of each of N descriptors (N×D) to the mean of its class; None of none."""
+        distances = self.distances(descriptors)
+        return tuple(
+            float(row[self.names.index(name)]) if name in self.names else None
+            for row, name in zip(distances, class_names)
+        )
 
     def name(self, descriptors: np.ndarray) -> tuple[str | None, ...]:
         """N×D → the nearest class of each; None where a descriptor is not finite."""
@@ -94,3 +112,13 @@ def class_prototypes(descriptors: np.ndarray, class_names: Sequence[str]) -> Cla
     deviation = np.maximum(within, 0.01 * size)
     deviation = np.maximum(deviation, _LEAST_SHARE * deviation.mean() or 1.0)
     return ClassPrototypes(names, means.astype(np.float32), deviation.astype(np.float32))
+
+
+def why_unknown(distance: float | None, limit: float | None, class_name: str | None) -> str:
+    """Why a part at this distance from its class is none of it, in words; empty where it may be."""
+    if distance is None or limit is None or not exceeds(distance, limit):
+        return ""
+    return (
+        f"unlike the parts of {class_name!r}, the class it was taken for: {distance:.3g} "
+        f"deviations from their mean, where {limit:.3g} is the limit"
+    )

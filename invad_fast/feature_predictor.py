@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from invad_fast.anomaly_map import compare
 from invad_fast.checked import unknown_name
-from invad_fast.class_prototypes import ClassPrototypes
+from invad_fast.class_prototypes import ClassPrototypes, why_unknown
 from invad_fast.data.preparation import Preparation
 from invad_fast.data.region_of_interest import largest_part
 from invad_fast.data.size import Size
@@ -159,12 +159,16 @@ class FeaturePredictor(nn.Module, ABC):
             score = score.masked_fill(broken, math.nan)
         names, why = self._names(class_name, descriptor)
         why = self.thresholds.why_none(rule) or why
-        limits = tuple(None if why else self.thresholds.of(name, rule) for name in names)
+        distances, unknown = self._unknown(names, descriptor)
+        limits = tuple(
+            None if why or strange else self.thresholds.of(name, rule)
+            for name, strange in zip(names, unknown)
+        )
         found = (score, maps, descriptor)
         if isinstance(images, np.ndarray):
             found = tuple(t.cpu().numpy() for t in found)  # type: ignore[assignment]
         why = why or "no threshold for this class"
-        return Prediction(found[0], found[1], names, limits, found[2], why)
+        return Prediction(found[0], found[1], names, limits, found[2], why, distances, unknown)
 
     def _scored(self, maps: Tensor, rule: ScoreRule) -> np.ndarray:
         """N scores of finite maps by a rule that takes no plain maximum."""
@@ -246,6 +250,19 @@ class FeaturePredictor(nn.Module, ABC):
         if strange is not None:
             raise InputError("the model knows " + unknown_name("class", strange, self.classes))
         return names, None
+
+    def _unknown(
+        self, names: tuple[str | None, ...], descriptor: Tensor
+    ) -> tuple[tuple[float | None, ...], tuple[str, ...]]:
+        """(the distance of each image to its class, why it shows none of the classes)."""
+        if self.prototypes is None:
+            return (None,) * len(names), ("",) * len(names)
+        limits = self.prototypes.limits
+        distances = self.prototypes.distances_to(descriptor.float().cpu().numpy(), names)
+        return distances, tuple(
+            why_unknown(d, limits.get(name) if name else None, name)
+            for d, name in zip(distances, names)
+        )
 
     def _normalized(self, images: Array) -> Tensor:
         """The images as the encoder takes them, float32 N×3×H×W."""

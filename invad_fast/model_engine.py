@@ -42,6 +42,22 @@ def make_recipe(
         old = Recipe.load(output).content
     elif output.exists():
         raise InputError(f"{output} is there: give --update to keep what else it says")
+    said = {"name": name or old.get("name") or output.stem,
+            "station": station or old.get("station") or "line"}  # fmt: skip
+    recipe = with_model(old | said, model, output, device)
+    recipe.save(output)
+    return recipe
+
+
+def with_model(content: dict[str, Any], model: Path, path: Path, device: str = "cpu") -> Recipe:
+    """The recipe of the content with the model, its rule, classes and thresholds in their places.
+
+    Args:
+        path: the recipe's file, at whose folder relative paths start; it is not written.
+
+    Raises:
+        InputError: for a model without thresholds for this machine's form of it.
+    """
     loaded = load_model(model)
     form = loaded.for_inference(device=device)
     rule, held = form.score_rule, form.thresholds
@@ -49,12 +65,10 @@ def make_recipe(
     set_for = held.rule or rule
     if why is not None:
         raise InputError(f"{model}: {why}: `invad-fast calibrate` sets it")
-    beside = os.path.relpath(model, output.absolute().parent)
+    beside = os.path.relpath(model, path.absolute().parent)
     kind = choose_device(device).type
-    content = old | {
+    content = content | {
         "recipe_version": VERSION,
-        "name": name or old.get("name") or output.stem,
-        "station": station or old.get("station") or "line",
         "model": {
             "file": beside,
             "digest": form.digest,
@@ -69,13 +83,16 @@ def make_recipe(
             "values": _values(held),
         },
     }
-    if not update or old.get("frame_checks") is not None:
+    # Whoever has turned them off in a recipe keeps them off.
+    if "frame_checks" not in content or content["frame_checks"] is not None:
         named = content.get("class_name", AUTO)
         own = set(content["classes"]) if named == AUTO else {str(named)}
-        content["frame_checks"] = _frame_checks(loaded, own, old.get("frame_checks") or {})
-    recipe = Recipe.of(content, output)
-    recipe.save(output)
-    return recipe
+        content["frame_checks"] = _frame_checks(loaded, own, content.get("frame_checks") or {})
+    told = Thresholds() if loaded.prototypes is None else loaded.prototypes.limits
+    content["unknown_products"] = (
+        {"model": form.digest, "values": _values(told)} if len(told) else None
+    )
+    return Recipe.of(content, path)
 
 
 def _plain(rule: ScoreRule | Origin) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from invad_fast.encoder_weights import check_finite
 from invad_fast.errors import InputError
 from invad_fast.files import check_file, written_whole
 from invad_fast.frame_figures import FrameLimits
-from invad_fast.prediction import ALL_CLASSES, Origin, ScoreRule
+from invad_fast.prediction import ALL_CLASSES, Origin, ScoreRule, Thresholds
 from invad_fast.seen_parts import SeenParts
 
 C = TypeVar("C", bound=FeatureConfig)
@@ -61,6 +61,8 @@ class Header(BaseModel):
         digest: of tensors and configuration, see :func:`model_digest`.
         prototypes_digest: of the class prototypes, where there are any.
         frame_limits: class name → within which its good pictures' figures lie.
+        distance_limits: class name → limit of a part's distance from its prototype.
+        distance_origins: the same names → where each limit comes from.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False, extra="ignore")
@@ -75,6 +77,8 @@ class Header(BaseModel):
     digest: StrictStr = ""
     prototypes_digest: StrictStr = ""
     frame_limits: dict[_Name, FrameLimits] = {}
+    distance_limits: dict[_Name, float] = {}
+    distance_origins: dict[_Name, Origin] = {}
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -89,6 +93,9 @@ class Header(BaseModel):
         for name in self.origins:
             if name not in self.thresholds:
                 raise InputError(f"there is an origin of {name!r}, which has no threshold")
+        for name in self.distance_limits:
+            if name not in self.classes:
+                raise InputError(f"there is a limit of {name!r}, which is no class")
         if self.version > _UNSIGNED and not self.digest:
             raise InputError("it has no digest")
         return self
@@ -145,7 +152,13 @@ def write_model(
         held = prototypes.of(header.classes)
         told = {_MEANS: torch.from_numpy(held.means), _DEVIATION: torch.from_numpy(held.deviation)}
         stored |= told
-        header = header.model_copy(update={"prototypes_digest": model_digest({}, told)})
+        header = header.model_copy(
+            update={
+                "prototypes_digest": model_digest({}, told),
+                "distance_limits": dict(held.limits),
+                "distance_origins": held.limits.origins,
+            }
+        )
     for name, hashes in ((_TRAINED, seen.training), (_CALIBRATED, seen.calibration)):
         if len(hashes):
             stored[name] = torch.from_numpy(hashes)
@@ -228,7 +241,8 @@ def read_tensors(
         raise InputError(f"{path} is damaged: its class prototypes are not those that were saved")
     try:
         means, deviation = told[_MEANS].numpy(), told[_DEVIATION].numpy()
-        return tensors, ClassPrototypes(header.classes, means, deviation), seen
+        limits = Thresholds(header.distance_limits, None, header.distance_origins)
+        return tensors, ClassPrototypes(header.classes, means, deviation, limits), seen
     except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None
 

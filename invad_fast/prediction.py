@@ -335,6 +335,10 @@ class Prediction:
         thresholds: N; None where there is none.
         descriptor: N×D, what class prototypes are compared with.
         why_none: why there is no threshold, where there is none.
+        distances: N, of the descriptor to its class's mean, in deviations within a class; None
+            where that is not known.
+        unknown: N, why the image shows none of the classes, by the model's own limits of the
+            distance; empty where it may show one. Such an image has no threshold.
     """
 
     score: Array
@@ -343,12 +347,20 @@ class Prediction:
     thresholds: tuple[float | None, ...]
     descriptor: Array = None
     why_none: str = ""
+    distances: tuple[float | None, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def why_no_threshold(self, place: int) -> str:
+        """Why an image has no threshold, where it has none."""
+        strange = self.unknown[place] if self.unknown else ""
+        return f"unknown product: {strange}" if strange else self.why_none
 
     @property
     def verdicts(self) -> tuple[tuple[Verdict, str | None], ...]:
         """(verdict, reason) of each image, see :func:`judge`."""
         scores = self.score.tolist()
-        return tuple(judge(s, t, self.why_none) for s, t in zip(scores, self.thresholds))
+        pairs = enumerate(zip(scores, self.thresholds))
+        return tuple(judge(s, t, self.why_no_threshold(place)) for place, (s, t) in pairs)
 
     @property
     def anomalous(self) -> tuple[bool | None, ...]:

@@ -216,7 +216,7 @@ def test_a_set_of_held_out_parts_alone(parts: Path, model: Path, tmp_path: Path,
     words = ("--model", model, "--false-alarm-rate", LOWEST, "--quiet")
     done = invad("calibrate", tmp_path / "set", *words)
     assert done.status == 0 and "b: threshold" in done.stdout, done.stderr
-    assert "4 held-out parts" in done.stdout and "note:" not in done.stderr
+    assert "4 held-out parts" in done.stdout and "the test set" not in done.stderr
     done = invad("calibrate", tmp_path / "set" / "a", *words)  # one class on its own
     assert done.status == 0 and "a: threshold" in done.stdout, done.stderr
     done = invad("evaluate", tmp_path / "set", "--model", model)

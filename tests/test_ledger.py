@@ -42,7 +42,8 @@ def test_rows_and_totals(path: Path) -> None:
     assert [row["part_id"] for row in rows] == ["p4", "p3", "p2", "p1", "p0"]
     assert rows[2]["verdict"] == "REJECT" and rows[2]["encoder"] == 2
     assert rows[2]["views"] == [{"view": 0, "verdict": "REJECT", "reason": None, "detail": "",
-                                 "score": 0.9, "threshold": 0.5, "class_name": "a"}]  # fmt: skip
+                                 "score": 0.9, "threshold": 0.5, "class_name": "a", "width": None,
+                                 "height": None, "regions": [], "figures": {}}]  # fmt: skip
     assert [r["part_id"] for r in part_rows(path, verdict="open")] == ["p4"]
     assert [r["part_id"] for r in part_rows(path, least_score=0.5)] == ["p2"]
     assert len(list(part_rows(path, limit=2))) == 2

@@ -9,7 +9,7 @@ import pytest
 from ledger_process import decision, fill
 from refusals import one_line
 
-from invad_fast.inspection.ledger import Ledger, schema
+from invad_fast.inspection.ledger import Decision, Ledger, ViewRow, schema
 from invad_fast.inspection.ledger.part_rows import part_rows
 from invad_fast.inspection.ledger.place import file_system_of, refuse_network
 from invad_fast.inspection.ledger.totals import totals
@@ -79,3 +79,27 @@ def test_who_closes_need_not_be_who_opened(path: Path) -> None:
     closer.join()
     with Ledger(path):
         pass
+
+
+def test_a_ledger_of_version_1_is_brought_up_to_date(path: Path) -> None:
+    """Its views know no regions, and there were no alarms; it is read as it is, too."""
+    fill(path, "PR")
+    with sqlite3.connect(path) as connection:
+        for column in ("width", "height", "regions", "figures"):
+            connection.execute(f"ALTER TABLE views DROP COLUMN {column}")
+        connection.executescript(
+            "DROP TABLE alarms; DROP TABLE recipe_versions; UPDATE schema_version SET version = 1"
+        )
+    connection.close()
+    assert [row["views"][0]["regions"] for row in part_rows(path)] == [[], []]
+    with Ledger(path) as ledger:
+        id_ = ledger.open_part("new", 0, "r", "d")[0]
+        region = {"box": [1.0, 2.0, 3.0, 4.0], "peak": 0.75}
+        view = ViewRow(0, "REJECT", None, "", 0.9, 0.5, "a", 640, 480, (region,), {"x": 0.5})
+        rejected = Decision(id_, 1, "REJECT", None, 0.9, 0.5, "a", 1, (view,))
+        assert ledger.decide(rejected) and ledger.raise_alarm("drift", "r", "d", "it moves")
+    (row, *_), (found,) = part_rows(path), part_rows(path, part_id="new")
+    assert row == found and found["views"][0]["regions"] == [[1.0, 2.0, 3.0, 4.0, 0.75]]
+    assert found["views"][0]["figures"] == {"x": 0.5} and found["views"][0]["width"] == 640
+    assert verify(path)[0] == []
+    assert totals(path.with_name("line.db.version-1")).triggered == 2

@@ -24,6 +24,8 @@ from invad_fast.cli.inspect import inspect
 from invad_fast.cli.ledger import ledger
 from invad_fast.cli.predict import predict
 from invad_fast.cli.recipe import recipe
+from invad_fast.cli.replay import replay
+from invad_fast.cli.report import report
 from invad_fast.cli.train import train
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.names import visible
@@ -33,11 +35,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (train, evaluate, predict, calibrate, recipe, inspect, demo, benchmark, datasets,
-             doctor):  # fmt: skip
+for verb in (train, evaluate, predict, calibrate, recipe, inspect, replay, demo, benchmark,
+             datasets, doctor):  # fmt: skip
     app.command()(verb)
 app.command("coco-ad")(coco_ad)
 app.add_typer(ledger, name="ledger")
+app.add_typer(report, name="report")
 
 
 def _print_version(asked: bool) -> None:

@@ -31,7 +31,7 @@ from invad_fast.cli.options import (
 from invad_fast.errors import InputError
 from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.frame_figures import LEAST_PICTURES
-from invad_fast.prediction import ALL_CLASSES, shown_class
+from invad_fast.prediction import ALL_CLASSES, Thresholds, shown_class
 from invad_fast.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -57,6 +57,20 @@ def calibrate(
         bool,
         typer.Option("--extrapolate", help="With too few parts: a fitted tail, without a promise."),
     ] = False,
+    unknown_products: Annotated[
+        bool,
+        typer.Option(
+            "--unknown-products/--no-unknown-products",
+            help="Turn away parts that are like none of the classes; default: where parts do.",
+        ),
+    ] = True,
+    unknown_product_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="That a good part may be turned away with; default: 0.01 where the parts are "
+            "enough; 0: the lowest that they allow."
+        ),
+    ] = None,
     good: Annotated[
         bool,
         typer.Option("--good", help="ROOT holds pictures of good parts alone, of --class."),
@@ -91,8 +105,13 @@ def calibrate(
     and evaluate take the same. Classes that are not below ROOT keep theirs.
     """
     from invad_fast.evaluation.conformal import check_rate
+    from invad_fast.evaluation.unknown_products import will_not_pass
 
     check_rate(false_alarm_rate)
+    if unknown_product_rate is not None:
+        if not unknown_products:
+            raise InputError("--no-unknown-products and --unknown-product-rate: choose one")
+        check_rate(unknown_product_rate)
     options = chosen(ScoringOptions, locals())
     from invad_fast.evaluation.good_parts import calibrate_model
     from invad_fast.method_names import load_model
@@ -108,12 +127,20 @@ def calibrate(
     fresh = calibrate_model(
         loaded, dataset, false_alarm_rate, options, not quiet,
         bound=bound, extrapolate=extrapolate, part=part,
+        unknown_products=unknown_products, unknown_product_rate=unknown_product_rate,
     )  # fmt: skip
     loaded.save(model)
+    limits = Thresholds() if loaded.prototypes is None else loaded.prototypes.limits
     for name, value in fresh.items():
         say(f"{shown_class(name)}: threshold {value:.6g}, {fresh.origins[name]}")
         if name in loaded.frame_limits:
             say(frame_checks_line(name, loaded.frame_limits[name]))
+        if name in limits:
+            away = str(limits.origins[name]).replace("a false-alarm rate of", "turning away")
+            say(f"{name}: unknown beyond a distance of {limits[name]:.3g}, {away}")
+        told = will_not_pass(fresh, limits, name)
+        if told is not None:
+            say(f"{name}: {told}")
     for name in sorted(set(loaded.thresholds) - set(fresh)):
         kept, origin = loaded.thresholds[name], loaded.thresholds.origins[name]
         say(f"{shown_class(name)}: kept {kept:.6g}, {origin}")

@@ -74,7 +74,7 @@ def calibrate(
             f"{broken[0]!r}: the model is damaged, or its precision overflows"
         )
     if parts is not None:
-        values, owners = _worst_of_parts(values, owners, parts)
+        values, owners = worst_of_parts(values, owners, parts)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     limits, origins = {}, {}
     for name in (*sorted(set(class_names)), ALL_CLASSES):
@@ -102,9 +102,10 @@ def calibrate(
     return Thresholds(limits, rule, origins)
 
 
-def _worst_of_parts(
+def worst_of_parts(
     values: np.ndarray, owners: np.ndarray, parts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
+    """(values, owners) of parts: each has the highest of its pictures."""
     worst: dict[tuple[str, str], float] = {}
     for value, owner, part in zip(values.tolist(), owners, parts):
         worst[owner, part] = max(value, worst.get((owner, part), -np.inf))

@@ -23,6 +23,7 @@ from invad_fast.evaluation.calibrate import Source, calibrate
 from invad_fast.evaluation.conformal import check_rate
 from invad_fast.evaluation.maps import Maps, inference_form
 from invad_fast.evaluation.options import ScoringOptions
+from invad_fast.evaluation.unknown_products import distance_limits
 from invad_fast.frame_figures import FIGURES, LEAST_PICTURES, frame_figures, learn_limits
 from invad_fast.prediction import ALL_CLASSES, Predictor, Thresholds, check_class_names
 from invad_fast.seen_parts import SeenParts
@@ -129,6 +130,8 @@ def calibrate_model(
     bound: bool = False,
     extrapolate: bool = False,
     part: str | None = None,
+    unknown_products: bool = True,
+    unknown_product_rate: float | None = None,
 ) -> Thresholds:
     """Sets thresholds of ``model`` from good parts of ``dataset`` that it was not trained on.
 
@@ -142,6 +145,10 @@ def calibrate_model(
         bound, extrapolate: see :func:`invad_fast.evaluation.calibrate.calibrate`.
         part: a regular expression whose first group in a file's name, without its suffix, names
             the part: several pictures of one part are one, its worst. None: each is a part.
+        unknown_products: set limits of the distance to a class too, beyond which a part is of
+            none: ``model.prototypes.limits``; False takes those away that there are.
+        unknown_product_rate: that a good part may be turned away with by them; None for 1 % where
+            the parts are enough, and no limit where they are not, which is told.
 
     Raises:
         InputError: where there is no good part, or too few; where the model was trained on one; for
@@ -171,14 +178,23 @@ def calibrate_model(
         )
     found = _each_once(found)
     names = found.class_names
+    parts = None if pattern is None else [_part_of(r, pattern) for r in found.records]
     fresh = calibrate(
         found.scores, names, false_alarm_rate, options.rule(form.score_rule), source,
         bound=bound, extrapolate=extrapolate,
-        parts=None if pattern is None else [_part_of(r, pattern) for r in found.records],
+        parts=parts,
         digests=_digests(found),
     )  # fmt: skip
+    limits = Thresholds()
+    if unknown_products:
+        limits = _limits(model, found, source, unknown_product_rate, bound, parts)
     if set(model.classes) - set(names):
         del fresh[ALL_CLASSES]
+    if model.prototypes is not None:
+        others = {n: v for n, v in model.prototypes.limits.items() if n not in names}
+        old = Thresholds(others, None, model.prototypes.limits.origins)
+        held = old.updated(limits) if unknown_products else Thresholds()
+        model.prototypes = model.prototypes.limited(held)
     model.thresholds = model.thresholds.updated(fresh)
     owners = np.array(names, dtype=object)
     for name in sorted(set(names)):
@@ -189,6 +205,38 @@ def calibrate_model(
     kept = seen.calibration if set(model.thresholds) - set(fresh) else found.hashes[:0]
     model.seen = SeenParts(seen.training, np.union1d(kept, found.hashes))
     return fresh
+
+
+def _limits(
+    model: Any,
+    found: GoodParts,
+    source: Source,
+    rate: float | None,
+    bound: bool,
+    parts: Sequence[str] | None,
+) -> Thresholds:
+    """Limits of the distance to each class; told where there are none, and why."""
+    if model.prototypes is None:
+        if rate is not None:
+            raise InputError(
+                "the model has no class prototypes (it was made before models had them): train it "
+                "anew, or leave --unknown-product-rate out"
+            )
+        return Thresholds()
+    names = found.class_names
+    distances = np.array(model.prototypes.distances_to(found.descriptors, names), np.float64)
+    limits, lacking = distance_limits(
+        distances, names, rate, source, bound=bound, parts=parts, digests=_digests(found)
+    )
+    if lacking:
+        needed = max(lacking.values())
+        warnings.warn(
+            f"unknown products are not told for {', '.join(sorted(lacking))}: that takes {needed} "
+            "good parts of each, or another --unknown-product-rate (0: the lowest that they allow)",
+            InputWarning,
+            stacklevel=3,
+        )
+    return limits
 
 
 def _held_out(dataset: Dataset) -> tuple[Source, list[Record]]:

@@ -50,6 +50,9 @@ def decision_of(result: Result) -> Decision:
                 score=view.score,
                 threshold=view.threshold,
                 class_name=view.class_name,
+                width=None if view.size is None else view.size[1],
+                height=None if view.size is None else view.size[0],
+                regions=view.regions,
             )
             for view in result.views
         ),

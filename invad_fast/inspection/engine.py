@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from invad_fast.class_prototypes import why_unknown
 from invad_fast.errors import InputError, first_line
 from invad_fast.inspection.messages import Messages
 from invad_fast.inspection.recipe import Recipe
@@ -75,7 +76,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a job; ``error`` is empty where it was scored."""
+    """What became of a job; ``error`` is empty where it was scored, ``unknown`` says why the frame
+    shows none of the classes.
+    """
 
     number: int
     score: float = math.nan
@@ -85,6 +88,7 @@ class Answer:
     regions: tuple[dict[str, Any], ...] = ()
     milliseconds: float = 0.0
     error: str = ""
+    unknown: str = ""
 
 
 def load(order: Order) -> tuple[Recipe, Predictor]:
@@ -162,12 +166,15 @@ class _Work:
         scores = self.slots.maps[job.slot]
         scores[:] = found.map[0]
         limit = self.limits.of(name, recipe.score)
+        distance = found.distances[0] if found.distances else None
+        unknown = why_unknown(distance, recipe.distance_limit(name), name)
+        limit = None if unknown else limit
         regions: tuple[dict[str, Any], ...] = ()
         if limit is not None and exceeds(score, limit):
             scale = recipe.frames.mm_per_pixel
             regions = tuple(regions_above(scores, limit, job.size, recipe.score, scale))
         provisional = limit is not None and self.limits.provisional(name)
-        return Answer(job.number, score, name, limit, provisional, regions)
+        return Answer(job.number, score, name, limit, provisional, regions, unknown=unknown)
 
 
 def _changes(own: ScoreRule, wanted: ScoreRule) -> dict[str, Any]:

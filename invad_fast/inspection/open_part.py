@@ -54,7 +54,7 @@ def judged(frame: Frame, answer: Answer, scores: np.ndarray | None) -> View:
         "wait": max(0.0, 1e3 * (frame.sent - frame.handed_in) - frame.preprocess_ms),
         "engine": answer.milliseconds,
     }
-    verdict, why = judge(answer.score, answer.threshold)
+    verdict, why = judge(answer.score, answer.threshold, answer.unknown)
     finite = math.isfinite(answer.score)
     reason = None
     if why is not None:
@@ -62,5 +62,5 @@ def judged(frame: Frame, answer: Answer, scores: np.ndarray | None) -> View:
     return View(
         frame.view, verdict, reason, why or "",
         answer.score if finite else None, answer.threshold, answer.class_name,
-        answer.provisional, answer.regions, scores, times, frame.figures,
+        answer.provisional, answer.regions, scores, times, frame.figures, frame.size,
     )  # fmt: skip

@@ -55,6 +55,7 @@ class View:
             engine), "engine" (input to score, as the engine measured it).
         figures: of the picture, by name, see `invad_fast.frame_figures`; empty where the recipe
             has no frame checks.
+        size: (height, width) of the frame; None where the picture was not scored.
     """
 
     number: int
@@ -69,6 +70,7 @@ class View:
     map: np.ndarray | None = field(default=None, compare=False, repr=False)
     times_ms: dict[str, float] = field(default_factory=dict, compare=False)
     figures: dict[str, float] = field(default_factory=dict, compare=False)
+    size: tuple[int, int] | None = None
 
 
 def missing(

@@ -179,7 +179,9 @@ class _Judge:
             given = self.threshold is not None
             limit = self.threshold if given else found.thresholds[place]
             name = found.class_names[place]
-            verdict, reason = judge(scores[place], limit, found.why_none)
+            if found.unknown and found.unknown[place]:
+                limit = None  # whoever gives a threshold gives it for the products there are
+            verdict, reason = judge(scores[place], limit, found.why_no_threshold(place))
             rows[index] = self._row(files[index], name, verdict, reason)
             if not math.isfinite(scores[place]):
                 continue

@@ -81,6 +81,15 @@ class ClassThresholds(_Section):
     """Class name, or "*" for any class → threshold."""
 
 
+class UnknownProducts(_Section):
+    """Which parts are like none of the classes."""
+
+    model: str
+    """Digest of the model whose descriptors the distances are of."""
+    values: Annotated[dict[Name, Threshold], Field(min_length=1)]
+    """Class name → the distance from its mean beyond which a part taken for it is not inspected."""
+
+
 class Frames(_Section):
     """What the camera delivers."""
 
@@ -174,6 +183,8 @@ class Recipe(_Section):
     """The product of every part; "auto" lets the model tell."""
     thresholds: ClassThresholds
     """Above which score a part is rejected."""
+    unknown_products: UnknownProducts | None = None
+    """Which parts are like none of the classes; null inspects every part as one of them."""
     frames: Frames = Frames()
     """What the camera delivers."""
     frame_checks: FrameChecks | None = None
@@ -229,6 +240,14 @@ class Recipe(_Section):
             )
         if self.thresholds.model != self.model.digest:
             raise InputError("the thresholds were set for another model: calibrate anew")
+        if self.unknown_products is not None:
+            for name in self.unknown_products.values:
+                if name not in self.classes:
+                    raise InputError(
+                        "unknown_products: " + unknown_name("class", name, self.classes)
+                    )
+            if self.unknown_products.model != self.model.digest:
+                raise InputError("unknown_products were set for another model: calibrate anew")
         return self
 
     @classmethod
@@ -279,12 +298,18 @@ class Recipe(_Section):
     @cached_property
     def digest(self) -> str:
         """A hash of the content: what the ledger says that a part was judged by."""
-        text = json.dumps(self.content, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return digest_of(self.content)
 
     def path_of(self, file: str) -> Path:
         """A file that the recipe names."""
         return self._folder / file
+
+    def distance_limit(self, class_name: str | None) -> float | None:
+        """How far a part may be from the mean of the class; None for any distance."""
+        if self.unknown_products is None or class_name is None:
+            return None
+        held = self.unknown_products.values.get(class_name)
+        return None if held is None else held.value
 
     @property
     def limits(self) -> Thresholds:
@@ -295,6 +320,12 @@ class Recipe(_Section):
             self.thresholds.set_for,
             {name: held.origin for name, held in values.items()},
         )
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """The digest of a recipe's content, as whatever version of this package made it."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _read(path: Path) -> Any:

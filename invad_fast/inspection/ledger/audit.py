@@ -39,9 +39,10 @@ def note_recipe(
     ]
     for key in keys:
         _append(connection, (at, who, name, key, old.get(key), new.get(key)))
+    text = json.dumps(content, ensure_ascii=False)
+    connection.execute("INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)", (name, digest, text))
     connection.execute(
-        "INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)",
-        (name, digest, json.dumps(content, ensure_ascii=False)),
+        "INSERT OR REPLACE INTO recipe_versions VALUES (?, ?, ?)", (digest, name, text)
     )
     return len(keys)
 

@@ -9,6 +9,7 @@ synchronous FULL: every row is on the disk before the call returns, one fsync ea
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import sqlite3
 import time
@@ -38,11 +39,19 @@ _DECIDE = (
     "UPDATE parts SET decided_at = ?, verdict = ?, reason = ?, score = ?, threshold = ?, "
     "class_name = ?, latency_us = ? WHERE id = ?"
 )
-_VIEW = "INSERT INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_VIEW = (
+    "INSERT INTO views (part, view, verdict, reason, detail, score, threshold, class_name, width, "
+    "height, regions, figures) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_ALARM = (
+    "INSERT INTO alarms (at, kind, recipe, recipe_digest, class_name, part, since, detail) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _SETTLE = (
     "UPDATE parts SET decided_at = ?, verdict = 'NOT_INSPECTED', reason = ? "
     "WHERE verdict IS NULL AND id > ?"
 )
+_REGIONS = 20  # of a view that are kept: a torn part may have hundreds
 _DECIDED = "all decided up to id"  # below it nothing is open, and nothing is looked for
 # Ids that are reserved at once: of parts that the file never saw, too, none repeats, though the
 # process is killed while the file cannot be written.
@@ -215,7 +224,7 @@ class Ledger:
                   d.latency_us, d.id)  # fmt: skip
         views = [
             (d.id, v.view, v.verdict, v.reason, _storable(v.detail), v.score, v.threshold,
-             _storable(v.class_name))
+             _storable(v.class_name), v.width, v.height, _regions(v.regions), _json(v.figures))
             for v in d.views
         ]  # fmt: skip
 
@@ -228,6 +237,25 @@ class Ledger:
             recorded = self._write(write)
             self._orphans += not recorded
         return recorded
+
+    def raise_alarm(
+        self,
+        kind: str,
+        recipe: str,
+        recipe_digest: str,
+        detail: str,
+        class_name: str | None = None,
+        part: int | None = None,
+        since: int | None = None,
+    ) -> bool:
+        """Notes an alarm; whether it is written.
+
+        Args:
+            part, since: the part at which it was raised; the first of which what it says is so.
+        """
+        row = (_now(), kind, recipe, recipe_digest, _storable(class_name), part, since,
+               _storable(detail))  # fmt: skip
+        return self.transact(lambda connection: connection.execute(_ALARM, row))
 
     def note_recipe(
         self, name: str, digest: str, content: dict[str, Any], who: str | None = None
@@ -376,6 +404,16 @@ def _storable(text: str | None) -> str | None:
     if text is None:
         return None
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _regions(regions: Sequence[dict[str, Any]]) -> str | None:
+    strongest = regions[:_REGIONS]
+    return _json([[*region["box"], round(region["peak"], 6)] for region in strongest])
+
+
+def _json(value: Any) -> str | None:
+    """None for what is empty: most parts have no region."""
+    return json.dumps(value, separators=(",", ":")) if value else None
 
 
 def _now() -> int:

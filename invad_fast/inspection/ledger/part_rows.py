@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,13 @@ def part_rows(
                 (row["id"],),
             )
             yield dict(row) | {
-                "views": [{k: v for k, v in dict(view).items() if k != "part"} for view in views],
+                "views": [_view(dict(view)) for view in views],
                 "pictures": [dict(picture) for picture in kept],
             }
+
+
+def _view(row: dict[str, Any]) -> dict[str, Any]:
+    del row["part"]
+    for name, empty in (("regions", "[]"), ("figures", "{}")):
+        row[name] = json.loads(row.get(name) or empty)  # a ledger of version 1 has none
+    return row

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,10 @@ class ViewRow:
     score: float | None
     threshold: float | None
     class_name: str | None
+    width: int | None = None
+    height: int | None = None
+    regions: tuple[dict[str, Any], ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 Each index that a row enters is a page more that its transaction writes: they are few, and a part
 that passes is in two.
 
+Of a view, width and height are of its frame in pixels, regions and figures JSON: [x, y, width,
+height, peak] of the strongest regions in pixels of the frame; name → number of the picture. An
+alarm says at which part it was raised, and since which part what it tells of has been so.
+
 Times are microseconds of UTC since 1970, durations microseconds of a clock that is never set.
 """
 
@@ -13,7 +17,7 @@ from pathlib import Path
 
 from invad_fast.errors import InputError, first_line
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x494E5641  # "INVA": by it the file says that it is a ledger
 
 TABLES = """
@@ -47,6 +51,10 @@ CREATE TABLE views (
     score REAL,
     threshold REAL,
     class_name TEXT,
+    width INTEGER,
+    height INTEGER,
+    regions TEXT,
+    figures TEXT,
     PRIMARY KEY (part, view)
 ) WITHOUT ROWID;
 CREATE TABLE gaps (
@@ -58,6 +66,17 @@ CREATE TABLE gaps (
     last_id INTEGER NOT NULL,
     parts INTEGER NOT NULL CHECK (parts > 0),
     reason TEXT NOT NULL
+);
+CREATE TABLE alarms (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    recipe TEXT NOT NULL,
+    recipe_digest TEXT NOT NULL,
+    class_name TEXT,
+    part INTEGER,
+    since INTEGER,
+    detail TEXT NOT NULL
 );
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY,
@@ -73,6 +92,11 @@ CREATE TABLE audit (
 CREATE TABLE recipes (
     name TEXT PRIMARY KEY,
     digest TEXT NOT NULL,
+    content TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE recipe_versions (
+    digest TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
     content TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE pictures (
@@ -100,7 +124,30 @@ RESERVED = "reserved ids"
 """The counter of the ids that may have been given out."""
 
 # version → the statements that make a ledger of the next one out of it.
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {
+    1: """
+    ALTER TABLE views ADD COLUMN width INTEGER;
+    ALTER TABLE views ADD COLUMN height INTEGER;
+    ALTER TABLE views ADD COLUMN regions TEXT;
+    ALTER TABLE views ADD COLUMN figures TEXT;
+    CREATE TABLE alarms (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        recipe TEXT NOT NULL,
+        recipe_digest TEXT NOT NULL,
+        class_name TEXT,
+        part INTEGER,
+        since INTEGER,
+        detail TEXT NOT NULL
+    );
+    CREATE TABLE recipe_versions (
+        digest TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        content TEXT NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO recipe_versions SELECT digest, name, content FROM recipes""",
+}
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
