@@ -14,6 +14,7 @@ from rich.console import Console
 
 from invad_fast.cli.benchmark import benchmark
 from invad_fast.cli.calibrate import calibrate
+from invad_fast.cli.camera import camera
 from invad_fast.cli.coco_ad import coco_ad
 from invad_fast.cli.console import note, out
 from invad_fast.cli.datasets import datasets
@@ -41,6 +42,7 @@ for verb in (train, evaluate, predict, calibrate, recipe, inspect, replay, demo,
 app.command("coco-ad")(coco_ad)
 app.add_typer(ledger, name="ledger")
 app.add_typer(report, name="report")
+app.add_typer(camera, name="camera")
 
 
 def _print_version(asked: bool) -> None:

@@ -18,18 +18,20 @@ if TYPE_CHECKING:
     from invad_fast.inspection.recipe import Recipe
     from invad_fast.inspection.sources.picture import Picture, Source
 
-SIMULATED = "simulated"
+SIMULATED, CAMERA = "simulated", "camera"
 _VIDEOS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
 _REFRESH = 4  # pictures of the view a second
 
 
 _OF_KIND = {
     SIMULATED: ("rate", "defects", "faults", "burst", "seed"),
+    CAMERA: ("rate",),
     "watched": ("watch",),
     "video": ("step",),
 }
 _KINDS = {
     SIMULATED: "the simulated line",
+    CAMERA: "the recipe's camera",
     "watched": "a watched folder",
     "video": "a video file",
     "folder": "a folder",
@@ -40,7 +42,9 @@ _KINDS = {
 def inspect(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="Recipe that `recipe` wrote.")],
-    source: Annotated[str, typer.Option(help="Image file, folder, video file, or: simulated.")],
+    source: Annotated[
+        str, typer.Option(help="Image file, folder, video file, or: camera, simulated.")
+    ],
     ledger: Annotated[Path, typer.Option(help="File of the record; made where there is none.")],
     parts: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     headless: Annotated[
@@ -51,7 +55,11 @@ def inspect(
     ] = False,
     step: Annotated[int, typer.Option(min=1, help="Of a video every so manieth frame.")] = 1,
     rate: Annotated[
-        float | None, typer.Option(help="Simulated: parts a second; default: as they are done.")
+        float | None,
+        typer.Option(
+            help="Simulated, or a camera triggered by software: parts a second; default: as they "
+            "are done."
+        ),
     ] = None,
     defects: Annotated[float, typer.Option(help="Simulated: share of defective parts.")] = 0.1,
     faults: Annotated[float, typer.Option(help="Simulated: share of camera faults.")] = 0.0,
@@ -97,10 +105,12 @@ def inspect(
 def _kind(source: str, watch: bool) -> str:
     """What sort of source it is, a key of ``_KINDS``."""
     path = Path(source)
-    if source == SIMULATED:
-        return SIMULATED
+    if source in (SIMULATED, CAMERA):
+        return source
     if not path.exists():
-        raise InputError(f"no source {source}: give an image file, a folder, a video, or simulated")
+        raise InputError(
+            f"no source {source}: give an image file, a folder, a video, camera or simulated"
+        )
     if path.is_dir():
         return "watched" if watch else "folder"
     return "video" if path.suffix.lower() in _VIDEOS else "file"
@@ -111,7 +121,12 @@ def _refuse_options_of_others(context: typer.Context, kind: str) -> None:
     for other, names in _OF_KIND.items():
         for name in names:
             given = context.get_parameter_source(name)
-            if other != kind and given is not None and given.name == "COMMANDLINE":
+            if (
+                other != kind
+                and name not in _OF_KIND.get(kind, ())
+                and given is not None
+                and given.name == "COMMANDLINE"
+            ):
                 raise InputError(
                     f"--{name} is for {_KINDS[other]}, and this source is {_KINDS[kind]}"
                 )
@@ -132,6 +147,12 @@ def _source(
                 f"the recipe asks for frames of {width}×{height}, and simulated ones are square"
             )
         return SimulatedLine(line, width, known or None)
+    if kind == CAMERA:
+        from invad_fast.inspection.sources.camera_source import CameraSource
+
+        return CameraSource(
+            recipe.cameras, rate=line.rate, window=recipe.view_window_ms / 1e3, tell=_tell_camera
+        )
     if kind == "watched":
         from invad_fast.inspection.sources.watched_folder import WatchedFolder
 
@@ -208,6 +229,10 @@ def _account(inspector: Inspector, show: bool) -> str:
             "the accounts do not close"
         )
     return ""
+
+
+def _tell_camera(line: str) -> None:
+    note(f"note: {line}")
 
 
 def _tell_provisional(recipe: Recipe) -> None:

@@ -108,6 +108,31 @@ class PartPlace(_Section):
     """Highest and lowest, from the upper edge on."""
 
 
+class CameraSettings(_Section):
+    """A camera, and what is set in it when it is opened."""
+
+    kind: Name
+    """genicam, rtsp, usb, or one that an installed package adds."""
+    address: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+    """genicam: its IP address or device id; rtsp: the URL; usb: number or device file."""
+    serial: Name | None = None
+    """genicam: its serial number, looked for on all networks, in place of the address."""
+    pixel_format: Name | None = None
+    """PFNC name, as Mono8; null leaves the camera's own."""
+    exposure_us: Annotated[Real, Field(gt=0, le=1e9)] | None = None
+    """Microseconds; null leaves the camera's own."""
+    gain: Annotated[Real, Field(ge=-1000, le=1000)] | None = None
+    """As the camera counts it, mostly decibels; null leaves the camera's own."""
+    trigger: Literal["free", "software", "hardware"] = "free"
+    """free: each frame is a part, as they come. software: a picture is taken for each part.
+    hardware: the camera takes one when its input Line0 rises; a number of the camera's that does
+    not come is a part that is not inspected."""
+    keeps: Literal["every", "newest"] = "every"
+    """Of frames that come faster than they are handed in: every one waits, or the newest wins."""
+    timeout_ms: Milliseconds = 1000.0
+    """Of a triggered picture; and of a stream that sends nothing, after which it is begun anew."""
+
+
 class FrameChecks(_Section):
     """What is wrong with a picture before the model sees it; null turns a check off. The figures
     are those of invad_fast/frame_figures.py, of the picture as the model takes it."""
@@ -187,6 +212,10 @@ class Recipe(_Section):
     """Which parts are like none of the classes; null inspects every part as one of them."""
     frames: Frames = Frames()
     """What the camera delivers."""
+    cameras: tuple[CameraSettings, ...] = ()
+    """What `inspect --source camera` opens: one for each view of a part."""
+    view_window_ms: Milliseconds = 20.0
+    """Frames of several cameras whose times differ by no more are views of one part."""
     frame_checks: FrameChecks | None = None
     """Of each picture before the model; null for none."""
     deadline_ms: Milliseconds = 1000.0
@@ -229,6 +258,8 @@ class Recipe(_Section):
                 raise InputError(
                     "thresholds: " + unknown_name("class", name, (*self.classes, ALL_CLASSES))
                 )
+        if len({camera.trigger for camera in self.cameras}) > 1:
+            raise InputError("cameras: all views of a part have the same trigger")
         for field in ("form", "precision"):
             if getattr(self.score, field) is None:
                 raise InputError(f"score.{field}: it must be said on a line")

@@ -15,7 +15,8 @@ def run_source(
     parts: int | None = None,
     on_result: Callable[[Picture, Result], None] | None = None,
 ) -> int:
-    """Triggers a part for each picture; returns when the last is handed in, not decided.
+    """Triggers a part for each picture, of as many views as it has; returns when the last is handed
+    in, not decided.
 
     Args:
         parts: stop after so many; None for all.
@@ -27,13 +28,14 @@ def run_source(
     """
     count = 0
     for picture in source:
-        ticket = inspector.trigger(picture.part_id)
+        ticket = inspector.trigger(picture.part_id, 1 + len(picture.others))
         if on_result is not None:
             _tell(ticket, picture, on_result)
-        if picture.frame is None:
-            ticket.no_frame(0, picture.reason, picture.detail)
-        else:
-            ticket.frame(picture.frame, 0, picture.pixel_format)
+        for view, each in enumerate((picture, *picture.others)):
+            if each.frame is None:
+                ticket.no_frame(view, each.reason, each.detail)
+            else:
+                ticket.frame(each.frame, view, each.pixel_format)
         count += 1
         if count == parts:
             break

@@ -1,4 +1,4 @@
-"""A picture that comes: of which part, and its pixels or why there are none."""
+"""A picture that comes: of which part, its pixels or why there are none, and its other views."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from invad_fast.inspection.part import Reason
 
 @dataclass(frozen=True)
 class Picture:
-    """The one view of a part.
+    """The first view of a part, and with it the others.
 
     Attributes:
         part_id: None leaves the name to the ledger.
@@ -21,6 +21,7 @@ class Picture:
         reason, detail: why there is no frame.
         image: the file that it came from.
         defect: what is known to be wrong with it; "good" for nothing, None where it is not known.
+        others: the views after the first, of which pixels and reasons count.
     """
 
     part_id: str | None
@@ -30,6 +31,7 @@ class Picture:
     detail: str = ""
     image: str | None = None
     defect: str | None = None
+    others: tuple[Picture, ...] = ()
 
 
 class Source(Protocol):
