@@ -9,10 +9,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from accuracy import NEIGHBOURS, rows
+from accuracy import rows
 from matplotlib.figure import Figure
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "accuracy.png"
+NEIGHBOURS = "nearest neighbours"
 CURVES = {  # (variant, rule) → how it is drawn
     ("fast", "maximum"): ("fast", "tab:blue", "-"),
     ("fast", "joined, maximum"): ("fast, joined with nearest neighbours", "tab:blue", ":"),
