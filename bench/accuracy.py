@@ -72,7 +72,7 @@ def scored(
             good = known[rule][1][theirs]
             for values in (own, scores):
                 values[mine] = (values[mine] - good.mean()) / good.std()
-        yield f"joined, {rule}", found[rule][0], scores + near.scores
+        yield f"joined scores, {rule}", found[rule][0], scores + near.scores
         if "share" not in rule:
             both = own + near.maps
             yield f"joined maps, {rule}", both, maximum(both)
