@@ -7,8 +7,7 @@ schedule it is trained; training, evaluation, calibration and the model file are
 from __future__ import annotations
 
 import threading
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -62,6 +61,7 @@ class Method(Learner):
     method: ClassVar[str]  # its name in model files and on the command line
     map_mode: ClassVar[MapMode]  # the anomaly map it was published with
     config_type: ClassVar[type[FeatureConfig]]
+    teach: ClassVar[Callable[..., TrainingResult]]  # how it learns: takes what learn takes
 
     def __init__(self, config: FeatureConfig, encoder_weights: str | Path | None) -> None:
         if not isinstance(config, self.config_type):
@@ -158,7 +158,6 @@ class Method(Learner):
         """
         return self.learn(root, TrainingOptions(**options), run, resume, classes, show_progress)
 
-    @abstractmethod
     def learn(
         self,
         root: str | Path | Dataset,
@@ -169,6 +168,7 @@ class Method(Learner):
         show_progress: bool = True,
     ) -> TrainingResult:
         """What :meth:`fit` does, with the options in one."""
+        return self.teach(self, root, options, run, resume, classes, show_progress)
 
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, configuration, classes and thresholds in its header."""
@@ -221,13 +221,4 @@ class Method(Learner):
 class TrainedMethod(Method, Trainable):
     """A method that is trained by gradient; subclasses reconstruct the features."""
 
-    def learn(
-        self,
-        root: str | Path | Dataset,
-        options: TrainingOptions,
-        run: str | Path | None = None,
-        resume: bool = False,
-        classes: Sequence[str] | None = None,
-        show_progress: bool = True,
-    ) -> TrainingResult:
-        return train(self, root, options, run, resume, classes, show_progress)
+    teach = staticmethod(train)

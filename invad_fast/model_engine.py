@@ -88,6 +88,7 @@ def with_model(content: dict[str, Any], model: Path, path: Path, device: str = "
         named = content.get("class_name", AUTO)
         own = set(content["classes"]) if named == AUTO else {str(named)}
         content["frame_checks"] = _frame_checks(loaded, own, content.get("frame_checks") or {})
+    content.setdefault("drift", {})
     told = Thresholds() if loaded.prototypes is None else loaded.prototypes.limits
     content["unknown_products"] = (
         {"model": form.digest, "values": _values(told)} if len(told) else None

@@ -7,18 +7,14 @@ of good parts are ours (method.md §9). Written from the paper alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from invad_fast.config import MemoryConfig
-from invad_fast.data import Dataset
 from invad_fast.encoder import PRETRAINED
 from invad_fast.errors import InputError
 from invad_fast.method import Method
 from invad_fast.training.memorize import memorize
-from invad_fast.training.options import TrainingOptions
-from invad_fast.training.result import TrainingResult
 
 
 class NearestNeighbours(Method):
@@ -35,6 +31,7 @@ class NearestNeighbours(Method):
     map_mode = "unified"
     config_type = MemoryConfig
     reconstructs = False
+    teach = staticmethod(memorize)
 
     def __init__(
         self,
@@ -45,14 +42,3 @@ class NearestNeighbours(Method):
         if config is not None and changes:
             raise InputError("change fields with dataclasses.replace(config, …), or give no config")
         super().__init__(MemoryConfig(**changes) if config is None else config, encoder_weights)
-
-    def learn(
-        self,
-        root: str | Path | Dataset,
-        options: TrainingOptions,
-        run: str | Path | None = None,
-        resume: bool = False,
-        classes: Sequence[str] | None = None,
-        show_progress: bool = True,
-    ) -> TrainingResult:
-        return memorize(self, root, options, run, resume, classes, show_progress)

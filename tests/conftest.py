@@ -122,6 +122,7 @@ def invad(
 
     def run(*words: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["invad-fast", *map(str, words)])
+        monkeypatch.setenv("GOMP_SPINCOUNT", "10000")  # which main sets for its process
         capfd.readouterr()
         status = 0
         with warnings.catch_warnings():

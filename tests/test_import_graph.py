@@ -16,7 +16,7 @@ PACKAGE = Path(invad_fast.__file__).parent
 
 # A room imports its own row and those above it. A new room gets a place here.
 FLOORS = (
-    "errors names files checked progress allocator device distributed",  # for everyone
+    "errors names files checked progress allocator openmp device distributed",  # for everyone
     "data ops kernels",
     "frame_figures prediction class_prototypes seen_parts pictures metrics",
     "encoder_network encoder_packages unfilled_weights layers losses standardization anomaly_map",

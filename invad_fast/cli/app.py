@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import warnings
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from invad_fast.cli.report import report
 from invad_fast.cli.train import train
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.names import visible
+from invad_fast.openmp import spin_briefly
 
 app = typer.Typer(
     help="Finds defects in products after training on good parts only (InvAD).",
@@ -65,6 +67,7 @@ def _program(
 
 def main() -> None:
     """The console script: InputError and OSError are one line and status 2, Ctrl-C status 130."""
+    spin_briefly(os.environ)  # before torch is imported
     warnings.showwarning = _show_note
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot write is escaped

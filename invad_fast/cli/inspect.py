@@ -92,6 +92,7 @@ def inspect(
     _refuse_options_of_others(context, kind)
     loaded = Recipe.load(recipe)
     _tell_provisional(loaded)
+    _tell_golden_parts(loaded)
     with Inspector(loaded, ledger, in_process=in_process, copy_to=copy_to) as inspector:
         pictures = _source(kind, Path(source), step, loaded, line, inspector)
         _run(inspector, pictures, parts, None if headless else f"{loaded.name} · {source}")
@@ -217,12 +218,14 @@ def _wait(thread: threading.Thread) -> None:
 
 def _account(inspector: Inspector, show: bool) -> str:
     """What does not add up, in words; prints what became of the parts where no view showed it."""
-    from invad_fast.cli.live_view import latencies, totals
+    from invad_fast.cli.live_view import alarm_line, latencies, totals
 
     accounts = inspector.accounts
     if show:
         err.print(totals(accounts))
         err.print(latencies(accounts), highlight=False)
+        for alarm in inspector.alarms:
+            note(f"alarm: {alarm_line(alarm)}")
     if not accounts.close or accounts.open_parts:
         return (
             f"{accounts.triggered} parts were triggered and {accounts.decided} have a verdict: "
@@ -233,6 +236,13 @@ def _account(inspector: Inspector, show: bool) -> str:
 
 def _tell_camera(line: str) -> None:
     note(f"note: {line}")
+
+
+def _tell_golden_parts(recipe: Recipe) -> None:
+    known = {golden.verdict for golden in recipe.golden_parts}
+    if len(known) == 1:
+        other = "bad" if known == {"PASS"} else "good"
+        note(f"note: the golden parts are all of one kind: add one that is known {other}")
 
 
 def _tell_provisional(recipe: Recipe) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from invad_fast.inspection.accounts import Accounts
+from invad_fast.inspection.drift.watch import Alarm
 from invad_fast.inspection.inspector import Inspector
 from invad_fast.inspection.part import Result
 from invad_fast.names import visible
@@ -37,6 +38,7 @@ class LiveView:
     def __rich__(self) -> RenderableType:
         faults = self._inspector.faults
         told = [Text(f"fault: {visible(fault)}", "bold red") for fault in faults]
+        told += [Text(f"alarm: {alarm_line(alarm)}", "yellow") for alarm in self._inspector.alarms]
         head = Text(visible(self._title), "bold")
         accounts = self._inspector.accounts
         return Panel(Group(head, *told, totals(accounts), latencies(accounts), self._results()))
@@ -57,6 +59,11 @@ class LiveView:
                 f"{result.latency_ms:.1f}",
             )
         return table
+
+
+def alarm_line(alarm: Alarm) -> str:
+    """What has moved, of which product, since which part."""
+    return f"{visible(alarm.class_name)}: {alarm}, since part {alarm.since}"
 
 
 def totals(accounts: Accounts) -> Table:

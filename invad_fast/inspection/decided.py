@@ -53,6 +53,7 @@ def decision_of(result: Result) -> Decision:
                 width=None if view.size is None else view.size[1],
                 height=None if view.size is None else view.size[0],
                 regions=view.regions,
+                figures=view.figures,
             )
             for view in result.views
         ),

@@ -14,11 +14,14 @@ import numpy as np
 
 from invad_fast.class_prototypes import why_unknown
 from invad_fast.errors import InputError, first_line
+from invad_fast.inspection.golden_parts import check_golden_parts
 from invad_fast.inspection.messages import Messages
+from invad_fast.inspection.part import View
+from invad_fast.inspection.preprocess import preprocess
 from invad_fast.inspection.recipe import Recipe
 from invad_fast.inspection.regions import regions_above
 from invad_fast.inspection.slots import Slots
-from invad_fast.prediction import Predictor, ScoreRule, Thresholds, exceeds
+from invad_fast.prediction import Predictor, ScoreRule, Thresholds, exceeds, judge
 
 MODEL = "invad_fast.model_engine:load"
 """What makes a recipe's Predictor of its model file."""
@@ -118,6 +121,7 @@ def serve(messages: Messages, order: Order, memory: int) -> None:
         work = _Work(recipe, predictor, Slots(memory, order.slots, predictor.input_size))
         for slot in range(min(IN_FLIGHT, order.slots)):
             work.warm_up(slot)
+        check_golden_parts(recipe, work.judge)
     except Exception as error:
         line = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: "
         line = line if isinstance(error, InputError) else line + first_line(error)
@@ -148,6 +152,17 @@ class _Work:
         spot = np.zeros(self.predictor.input_size, np.float32)
         spot[:2, :2] = 1
         regions_above(spot, 0.5, spot.shape)
+
+    def judge(self, _: str, picture: np.ndarray) -> View:
+        """What becomes of a golden part, whose picture is uint8 H×W×3 RGB."""
+        rule = self.recipe.score
+        preprocess(
+            picture, "RGB8", self.predictor.input_size, levels=rule.levels,
+            out=self.slots.inputs[0], interpolation=rule.interpolation,
+        )  # fmt: skip
+        answer = self._judged(Job(0, 0, picture.shape[:2]))
+        verdict, why = judge(answer.score, answer.threshold, answer.unknown)
+        return View(0, verdict, None, why or "", answer.score, class_name=answer.class_name)
 
     def answer(self, job: Job) -> Answer:
         started = time.perf_counter()

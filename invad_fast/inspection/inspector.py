@@ -20,8 +20,10 @@ from invad_fast.errors import InputError
 from invad_fast.inspection.accounts import Accounts
 from invad_fast.inspection.decided import decision_of, result_of
 from invad_fast.inspection.delivery import Delivery
+from invad_fast.inspection.drift.history import earlier_parts, observed
+from invad_fast.inspection.drift.watch import Alarm, DriftWatch
 from invad_fast.inspection.engine import MODEL
-from invad_fast.inspection.golden_parts import check_golden_parts
+from invad_fast.inspection.golden_parts import GOLDEN_PART, check_golden_parts
 from invad_fast.inspection.ledger import Ledger, Outbox
 from invad_fast.inspection.line import Line
 from invad_fast.inspection.loop import Loop
@@ -96,6 +98,7 @@ class Inspector:
         self._golden = 0
         self._running = False
         self._copy_to = copy_to
+        self._alarms: list[Alarm] = []
         self._stores: dict[str, PictureStore] = {}
         self._outbox: Outbox | None = None
         self._entered = False
@@ -118,7 +121,7 @@ class Inspector:
             lines = [self._begin(recipe) for recipe in self._recipes]
             for line in lines:
                 self._take_up(line)
-            self.change_recipe(first.name)
+            self._current = first.name
         except BaseException:
             self.close(finish=False)
             raise
@@ -182,12 +185,15 @@ class Inspector:
         recipe = line.recipe
         try:
             self._wait_until_ready(line)
-            check_golden_parts(recipe, partial(self._judge_golden, line))
+            self._check_golden(line)
             if recipe.pictures is not None:
                 line.store = self._store_of(recipe.path_of(recipe.pictures.folder))
             self._ledger.note_recipe(recipe.name, recipe.digest, recipe.content)
             if line.store is not None and recipe.pictures is not None:
                 line.store.take(recipe.pictures)
+            if recipe.drift is not None:
+                earlier = earlier_parts(self._ledger.path, recipe)
+                line.watch = DriftWatch(recipe.drift.reference, earlier)
         except BaseException:
             self._loop.retire(line)
             raise
@@ -203,8 +209,11 @@ class Inspector:
         loop = self._loop
         with loop.changed:
             loop.changed.wait_for(lambda: line.ready or line.fault or loop.stopping)
-            if not line.ready:
-                raise InputError(line.fault or loop.fault or "the inspector is closing")
+            fault = "" if line.ready else line.fault or loop.fault or "the inspector is closing"
+        if fault.startswith(GOLDEN_PART):  # the engine's own check of them
+            self._ledger.raise_alarm("golden part", line.recipe.name, line.recipe.digest, fault)
+        if fault:
+            raise InputError(fault)
 
     # ---- what a line calls
 
@@ -220,7 +229,10 @@ class Inspector:
         """
         if isinstance(recipe, str):
             with self._loop.lock:
-                self._named(recipe)
+                line = self._named(recipe)
+            self._check_golden(line)
+            with self._loop.lock:
+                self._named(recipe)  # it may have been removed meanwhile
                 self._current = recipe
             return
         new = _loaded(recipe)
@@ -231,6 +243,17 @@ class Inspector:
         self._take_up(line)
         with self._loop.lock:
             self._current = new.name
+
+    def check_golden_parts(self) -> None:
+        """Judges those of the current recipe again, as at the start of a shift, while parts go on.
+
+        Raises:
+            InputError: for one that comes out otherwise; the ledger has an alarm of it.
+        """
+        with self._loop.lock:
+            self._check_running()
+            line = self._named(self._current)
+        self._check_golden(line)
 
     def remove_recipe(self, name: str) -> None:
         """Parts are triggered for it no more; its engine ends with the last of those there are.
@@ -378,6 +401,12 @@ class Inspector:
         return slots.input_size
 
     @property
+    def alarms(self) -> list[Alarm]:
+        """Of drift, of this run: what has moved, and since which part. They change no verdict."""
+        with self._loop.lock:
+            return list(self._alarms)
+
+    @property
     def faults(self) -> list[str]:
         """What is wrong now: engines that are not there, rows that the ledger lacks."""
         with self._loop.lock:
@@ -407,6 +436,14 @@ class Inspector:
         if line is None:
             raise InputError(unknown_name("recipe", name, self._loop.lines))
         return line
+
+    def _check_golden(self, line: Line) -> None:
+        recipe = line.recipe
+        try:
+            check_golden_parts(recipe, partial(self._judge_golden, line))
+        except InputError as error:
+            self._ledger.raise_alarm("golden part", recipe.name, recipe.digest, str(error))
+            raise
 
     def _judge_golden(self, line: Line, name: str, picture: np.ndarray) -> Result:
         """The result of a part that is none of the line's: it stands in no account."""
@@ -504,12 +541,26 @@ class Inspector:
             if recorded and not self._ledger.decide(decision_of(result)):
                 result = result_of(part, views, Verdict.NOT_INSPECTED, Reason.LEDGER)
             self._delivery.give(result)
+            self._look_for_drift(part.line, result)
             settings = part.line.recipe.pictures
             if part.line.store is not None and settings is not None:
                 with self._loop.lock:
                     originals = dict(part.originals)  # a late view may come all the same
                 part.line.store.offer(result, originals, settings)
         return result
+
+    def _look_for_drift(self, line: Line, result: Result) -> None:
+        seen = None if line.watch is None else observed(result)
+        if seen is None or line.watch is None:
+            return
+        recipe = line.recipe
+        for alarm in line.watch.add(seen):
+            self._ledger.raise_alarm(
+                "drift", recipe.name, recipe.digest, str(alarm), alarm.class_name, alarm.part,
+                alarm.since,
+            )  # fmt: skip
+            with self._loop.lock:
+                self._alarms.append(alarm)
 
     def _fail(self, part: OpenPart, error: BaseException) -> None:
         part.ticket.fail(error)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from invad_fast.errors import first_line
+from invad_fast.inspection.drift.watch import DriftWatch
 from invad_fast.inspection.engine import IN_FLIGHT, Answer, Job, Order, Ready
 from invad_fast.inspection.engine_end import EngineEnd
 from invad_fast.inspection.frame_checks import FrameCheck
@@ -17,7 +18,7 @@ from invad_fast.inspection.part import Reason, View, missing
 from invad_fast.inspection.pictures import Original, PictureStore
 from invad_fast.inspection.preprocess import FrameError, frame_size, preprocess
 from invad_fast.inspection.queue import Frame, FrameQueue
-from invad_fast.inspection.recipe import Recipe
+from invad_fast.inspection.recipe import FrameChecks, Recipe
 from invad_fast.inspection.slots import Slots
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds before an engine is started again
@@ -34,6 +35,7 @@ class Line:
         fault: what failed last; empty where all is well.
         parts: open parts of this recipe.
         store: of the pictures that are kept; None for none.
+        watch: of drift; None for none.
         retired: it gets no more parts, and ends with the last.
     """
 
@@ -48,7 +50,11 @@ class Line:
         self.fault = ""
         self.parts = 0
         self.store: PictureStore | None = None
-        self._check = None if recipe.frame_checks is None else FrameCheck(recipe.frame_checks)
+        # The drift watch needs figures of the pictures, checked or not.
+        measured = None if recipe.drift is None else FrameChecks(frozen=False)
+        checks = recipe.frame_checks or measured
+        self._check = None if checks is None else FrameCheck(checks)
+        self.watch: DriftWatch | None = None
         self._in_flight: dict[int, Frame] = {}
         self._next_job = 0
         self._restart_at = 0.0

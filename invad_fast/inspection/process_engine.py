@@ -15,6 +15,7 @@ from invad_fast.errors import InputError
 from invad_fast.inspection.engine import Order, serve
 from invad_fast.inspection.engine_end import EngineEnd
 from invad_fast.inspection.messages import Messages
+from invad_fast.openmp import spin_briefly
 
 # The other process. It looks for modules where this one does, and not where it was started: another
 # copy of the package may lie there.
@@ -25,10 +26,6 @@ from invad_fast.inspection.process_engine import run
 run(*map(int, sys.argv[2:]))
 """
 
-# How often OpenMP's threads look for work before they sleep: between two layers they do not, after
-# the network they leave the core to whoever makes the verdict. By itself it is 300,000, and the
-# engine was 10 to 40 % slower beside the inspector's own threads (2 cores, docs/measured.md).
-_SPINS = "10000"
 _REAPED = 2.0  # seconds for the end of a process that was killed
 
 
@@ -46,6 +43,8 @@ class ProcessEngine(EngineEnd):
 
     def start(self) -> None:
         ours, theirs = Messages.pair()
+        environment = dict(os.environ)
+        spin_briefly(environment)  # the inspector's own threads need a core, too
         try:
             # Not by the pipe, which holds less than a large recipe: the loop would wait with it.
             with tempfile.TemporaryFile() as order:
@@ -55,7 +54,7 @@ class ProcessEngine(EngineEnd):
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _BEGIN, json.dumps(sys.path), *map(str, files)],
                     pass_fds=files,
-                    env={"GOMP_SPINCOUNT": _SPINS, **os.environ},
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,  # the inspector's is for its own lines
                 )

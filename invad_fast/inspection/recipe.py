@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import NoneType, UnionType
@@ -178,6 +179,16 @@ class Pictures(_Section):
     """Of all parts one in so many is kept at random, as the sample; 0 for none."""
 
 
+class Drift(_Section):
+    """Watches whether scores, pictures and rejects of each class are still what they were."""
+
+    reference: Annotated[Whole, Field(ge=300, le=100_000)] = 500
+    """The first so many parts of a class say what is usual; fewer than 300 say too little."""
+    since: datetime | None = None
+    """The reference is of parts that were triggered from then on, as of a lamp that was changed;
+    null for the first that model and score rule have judged. Without an offset it is UTC."""
+
+
 class GoldenPart(_Section):
     """A picture whose verdict is known: it must come out so, or the line does not start."""
 
@@ -230,7 +241,10 @@ class Recipe(_Section):
     pictures: Pictures | None = None
     """Which frames are kept; null for none."""
     golden_parts: tuple[GoldenPart, ...] = ()
-    """Checked when the inspector starts."""
+    """Checked when the inspector starts, at every change of recipe, and when an engine is started
+    again: known good and known bad."""
+    drift: Drift | None = None
+    """Alarms, which change no verdict; null for none."""
 
     _folder: Path = Path()
 

@@ -145,10 +145,13 @@ def _replayed(row: dict[str, Any], now: Result | None) -> Replayed:
 
 def _for_replay(recipe: Recipe) -> Recipe:
     """What judges is as it was; what belongs to a line's clock and disk is not there."""
+    checks = recipe.content["frame_checks"]
     content = recipe.content | {
+        "frame_checks": None if checks is None else checks | {"frozen": False},
         "deadline_ms": _PATIENCE_MS,
         "pictures": None,
         "golden_parts": [],
+        "drift": None,
         "durability": "process",
         "queue": {"policy": "inspect", "capacity": 2 * _IN_QUEUE},
     }
