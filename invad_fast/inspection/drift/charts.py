@@ -10,6 +10,8 @@ beta-binomial that the reference's rejects predict with Jeffreys' prior.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 SLACK = 0.5
@@ -41,6 +43,7 @@ def normal_scores(reference: np.ndarray, values: np.ndarray) -> np.ndarray:
     return score_table(len(reference))[low + high]
 
 
+@functools.cache
 def score_table(count: int) -> np.ndarray:
     """z of twice the rank, from 0 to 2n."""
     from scipy.special import ndtri
