@@ -160,7 +160,7 @@ def test_ctrl_c_says_how_to_go_on(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("invad_fast.method.train", stopped)
+    monkeypatch.setattr(InvAD, "teach", staticmethod(stopped))
     run = tmp_path / "a [bold] run"
     words = ["train", root, "--run", run, "--encoder", "resnet10t", "--encoder-weights", "none",
              "--size", 32]  # fmt: skip
