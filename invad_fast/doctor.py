@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import platform
 import re
-from importlib.metadata import version
 from pathlib import Path
 
+import timm
 import torch
 
 from invad_fast.device import has_bf16
 from invad_fast.ops import implementations
 from invad_fast.ops.dispatch import IMPLEMENTATIONS, ops
+from invad_fast.version import release
 
 
 def report() -> tuple[dict[str, str], dict[str, dict[str, str | None]]]:
     """(versions and hardware by name, implementations of every op with their reasons)."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none seen by torch"
     facts = {
-        "invad_fast": version("invad-fast"),
+        "invad_fast": release(),
         "Python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": version("timm"),
+        "timm": timm.__version__,
         "CPU": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
         "CPU bfloat16": "native" if has_bf16(torch.device("cpu")) else "emulated: slower than fp32",
         "CUDA device": device,

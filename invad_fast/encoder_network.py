@@ -40,9 +40,22 @@ def make_network(encoder: str, out_indices: tuple[int, ...], input_size: Size | 
                     raise
         return timm.create_model(encoder, **options)
     except Exception as error:  # timm's networks raise many kinds
+        why = first_line(error)
+        if (levels := _levels(encoder)) and not all(-levels <= i < levels for i in out_indices):
+            why = f"it has {levels}, 0 to {levels - 1}"
         raise InputError(
-            f"timm's {encoder} offers no features at out_indices {out_indices}: {first_line(error)}"
+            f"timm's {encoder} offers no features at out_indices {out_indices}: {why}"
         ) from None
+
+
+def _levels(encoder: str) -> int:
+    """How many feature levels a network has; 0 where it gives no features at all."""
+    try:
+        with torch.device("meta"):  # no memory and no time for weights
+            network: Any = timm.create_model(encoder, features_only=True)
+            return len(network.feature_info.info)
+    except Exception:
+        return 0
 
 
 @functools.lru_cache

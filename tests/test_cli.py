@@ -3,15 +3,21 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import sample_sets
+from typer.testing import CliRunner
+
+from invad_fast.cli.app import app
+
+PROGRAM = sys.executable, "-c", "from invad_fast.cli.app import main; main()"
 
 
 def invad(*words: object, status: int = 0) -> subprocess.CompletedProcess:
     done = subprocess.run(
-        [sys.executable, "-c", "from invad_fast.cli.app import main; main()", *map(str, words)],
+        [*PROGRAM, *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
@@ -99,3 +105,45 @@ def test_doctor_and_datasets() -> None:
     text = invad("doctor").stdout
     assert "bias_leaky_relu" in text and "cuda:" in text
     assert "visa" in invad("datasets").stdout
+
+
+@pytest.mark.parametrize("words", [("--version",), ("datasets",)])
+@pytest.mark.parametrize(
+    ("output", "told"), [("&-", "Bad file descriptor"), ("/dev/full", "No space left on device")]
+)
+def test_results_that_nobody_gets_are_a_failure(
+    output: str, told: str, words: tuple[str, ...]
+) -> None:
+    script = f'exec "$@" >{output}'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *PROGRAM, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    assert done.returncode == 2
+    assert told in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_file_never_gets_the_number_of_a_closed_stream() -> None:
+    opens = (
+        "from invad_fast.cli.app import stand_in_for_closed_streams; stand_in_for_closed_streams();"
+        "print(open('/dev/zero').fileno())"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-c", opens],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+    )
+    assert int(done.stdout) > 2
+
+
+def test_a_checkout_runs_as_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("invad_fast.version.version", missing)
+    assert "not installed" in CliRunner().invoke(app, ["--version"]).output

@@ -121,7 +121,8 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     fails("no model named 'hf-hub:timm/resnet18'", encoder="hf-hub:timm/resnet18.a1_in1k")
     fails("timm's resnet18 has no weights 'a1_in1l': did you mean 'a1_in1k'",
           encoder="resnet18.a1_in1l")  # fmt: skip
-    fails("resnet18 offers no features at out_indices", encoder="resnet18", out_indices=(7,))
+    told = r"resnet18 offers no features at out_indices \(1, 7\): it has 5, 0 to 4"
+    fails(told, encoder="resnet18", out_indices=(1, 7))
     fails("levit_128 offers no features at out_indices", encoder="levit_128")
     fails("not divisible by the stride 14", encoder="vit_small_patch14_dinov2", input_size=64)
     saved_network("vit_tiny_patch16_224", tmp_path)

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import warnings
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -32,6 +31,7 @@ from invad_fast.cli.train import train
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.names import visible
 from invad_fast.openmp import spin_briefly
+from invad_fast.version import release
 
 app = typer.Typer(
     help="Finds defects in products after training on good parts only (InvAD).",
@@ -49,7 +49,7 @@ app.add_typer(camera, name="camera")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        out.print(f"invad-fast {version('invad-fast')}", highlight=False)
+        out.print(f"invad-fast {release()}", highlight=False)
         raise typer.Exit()
 
 
@@ -68,6 +68,7 @@ def _program(
 def main() -> None:
     """The console script: InputError and OSError are one line and status 2, Ctrl-C status 130."""
     spin_briefly(os.environ)  # before torch is imported
+    stand_in_for_closed_streams()
     warnings.showwarning = _show_note
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot write is escaped
@@ -86,10 +87,27 @@ def main() -> None:
             highlight=False,
             emoji=False,
         )
+        # What standard output did not take, Python would try to write once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(2)
     except KeyboardInterrupt:
         note("stopped")
         sys.exit(130)
+
+
+def stand_in_for_closed_streams() -> None:
+    """A closed standard output is a failure of the first line, and its number no other file's.
+
+    The next file that is opened, a ledger say, would get the number, and libraries write to it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # so Python says that it was closed
+            # Writing to it fails, as it would have; nothing can be said where errors go.
+            flags = os.O_RDWR if name == "stderr" else os.O_RDONLY
+            os.dup2(opened := os.open(os.devnull, flags), number)
+            if opened != number:
+                os.close(opened)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w"))  # noqa: SIM115
 
 
 def _show_note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
