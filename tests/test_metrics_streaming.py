@@ -16,8 +16,10 @@ from invad_fast.metrics import (
     evaluate,
     image_scores,
 )
+from invad_fast.metrics.bounds import BoundedArray
 from invad_fast.metrics.figures import pixel_figures
 from invad_fast.metrics.float_keys import keys_of, scores_of
+from invad_fast.metrics.region_overlap import aupro
 from invad_fast.metrics.streaming.numpy_cells import NumpyCells
 from invad_fast.metrics.streaming.ranked_cells import RankedCells
 
@@ -219,3 +221,12 @@ print(peak() - before)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert float(done.stdout) < 64
+
+
+def test_a_figure_that_may_be_none_is_none() -> None:
+    """Both rates may be 0.15: then nothing can be rescaled by their range."""
+    rates = BoundedArray(np.array([0.2, 0.1]), np.array([0.2, 0.15]))
+    overlap = BoundedArray(np.array([0.5, 0.2]), np.array([0.5, 0.2]))
+    assert np.isfinite(aupro(overlap, rates).low)
+    either = BoundedArray(np.array([0.1, 0.1]), np.array([0.2, 0.15]))
+    assert np.isnan(aupro(overlap, either).low)

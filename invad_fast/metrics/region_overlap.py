@@ -46,19 +46,18 @@ def _area(overlap: BoundedArray, false: BoundedArray) -> Bounds:
     Σ (uᵢ₊₁ − uᵢ)·(oᵢ + oᵢ₊₁)/2: it rises with every overlap and, because overlaps do not fall,
     falls with every position; a position rises with its own rate and falls with both ends.
     """
-    if len(false.low) < 2 or false.high[-1] <= false.low[0]:
+    # Where all rates may be one, the figure may be none.
+    if len(false.low) < 2 or false.low[-1] <= false.high[0]:
         return UNDEFINED
-    earliest = _positions(false.low, false.high[0], false.high[-1], 0.0)
-    latest = _positions(false.high, false.low[0], false.low[-1], 1.0)
+    earliest = _positions(false.low, false.high[0], false.high[-1])
+    latest = _positions(false.high, false.low[0], false.low[-1])
     return Bounds(
         float(np.trapezoid(overlap.low, latest)), float(np.trapezoid(overlap.high, earliest))
     )
 
 
-def _positions(rates: np.ndarray, first: float, last: float, otherwise: float) -> np.ndarray:
-    """Of rates between their first and their last; ``otherwise`` where these may be equal."""
-    places = np.full(len(rates), otherwise)
-    if last > first:
-        places = np.clip((rates - first) / (last - first), 0, 1)
+def _positions(rates: np.ndarray, first: float, last: float) -> np.ndarray:
+    """Of rates between their first and their last."""
+    places = np.clip((rates - first) / (last - first), 0, 1)
     places[0], places[-1] = 0, 1
     return places
