@@ -310,3 +310,26 @@ def test_wide_and_tiny_photos_keep_their_shape(tmp_path: Path) -> None:
         with Image.open(picture.path) as image:
             shapes[picture.record.image.stem] = image.size
     assert shapes == {"wide": (1000, 3 * 56 + 12), "tiny": (1212, 400), "tall": (132, 400)}
+
+
+def test_an_evaluation_that_is_cut_off_leaves_the_earlier_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    evaluated(tmp_path, ["nut"], {"*": 0.5})
+    folder = tmp_path / "out" / "pictures"
+    (folder / "nut" / "of mine.png").write_bytes(b"mine")
+    before = {path for path in folder.rglob("*.png")}
+    figures = (tmp_path / "out" / "figures.json").read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("invad_fast.evaluation.drawing.panel", cut_off)
+        evaluated(tmp_path, ["nut"], {"*": 0.5})
+    assert {path for path in folder.rglob("*.png")} == before
+    assert (tmp_path / "out" / "figures.json").read_bytes() == figures
+    # A whole one takes their places, and what it does not draw itself is gone.
+    result = evaluated(tmp_path, ["nut"], {"*": 0.5}, pictures=1)
+    drawn = {path for r in result.classes.values() for path in r.pictures}
+    assert drawn < before
+    assert set(folder.rglob("*.png")) == drawn | {folder / "nut" / "of mine.png"}

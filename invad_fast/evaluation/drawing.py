@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,12 @@ from invad_fast.pictures import panel, picture_scale
 _HIGHEST, _WIDEST = 400, 1000  # pixels of a drawn part: a report of hundreds stays small
 
 
-def draw_pictures(maps: Maps, evaluation: Evaluation, count: int) -> None:
-    """Fills each class's ``drawn``; no file that is there is overwritten."""
+def draw_pictures(maps: Maps, evaluation: Evaluation, count: int, earlier: set[Path]) -> None:
+    """Fills each class's ``drawn``; of the files that are there only the earlier are overwritten.
+
+    Args:
+        earlier: pictures of an earlier evaluation, as real paths.
+    """
     assert evaluation.folder is not None
     folders = FileNames()
     scale = picture_scale(maps.predictor, [r.threshold for r in evaluation.classes.values()])
@@ -31,7 +36,8 @@ def draw_pictures(maps: Maps, evaluation: Evaluation, count: int) -> None:
         folder = evaluation.folder / PICTURES / folders.of(name)
         files = FileNames()
         for file in folder.iterdir() if folder.is_dir() else ():
-            files.of(file.stem)
+            if Path(os.path.realpath(file)) not in earlier:
+                files.of(file.stem)
         for index in _picked(result, count):
             make_folder(folder)
             record = result.records[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,8 @@ from invad_fast.evaluation.options import ScoringOptions
 from invad_fast.evaluation.output_folder import (
     FIGURES_FILE,
     PICTURES,
-    remove_earlier_pictures,
+    earlier_pictures,
+    remove_pictures,
     take_folder,
 )
 from invad_fast.evaluation.results import VERDICTS, ClassResult, Evaluation
@@ -105,8 +107,11 @@ def evaluate_model(
         mean = mean_figures({name: r.figures for name, r in results.items()})
         evaluation = Evaluation(results, mean, maps.rule, folder, unreadable)
         if folder is not None:
-            remove_earlier_pictures(folder)
-            draw_pictures(maps, evaluation, pictures)
+            # One that is killed meanwhile leaves the earlier result with as many pictures.
+            earlier = earlier_pictures(folder)
+            draw_pictures(maps, evaluation, pictures, earlier)
+            drawn = {Path(os.path.realpath(p)) for r in results.values() for p in r.pictures}
+            remove_pictures(folder, earlier - drawn)
             _write(evaluation, folder, protocol)
             draw_distribution(evaluation)
         return evaluation

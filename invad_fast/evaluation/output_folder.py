@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from invad_fast.files import read_own, refuse_foreign
@@ -23,12 +24,18 @@ def take_folder(folder: Path) -> None:
     refuse_foreign(folder, _WRITTEN, _KEYS, "--output")
 
 
-def remove_earlier_pictures(folder: Path) -> None:
-    """Those that the earlier evaluation drew: beside new figures they would be taken for new."""
+def earlier_pictures(folder: Path) -> set[Path]:
+    """Those that the earlier evaluation drew: new ones take their places."""
     inside = Path(os.path.realpath(folder / PICTURES))
-    for name in (read_own(folder / FIGURES_FILE, _KEYS) or {}).get(PICTURES) or ():
-        path = Path(os.path.realpath(folder / str(name)))
-        if path.is_relative_to(inside) and path.is_file():
-            path.unlink()
-            if path.parent != inside and not any(path.parent.iterdir()):
-                path.parent.rmdir()
+    names = (read_own(folder / FIGURES_FILE, _KEYS) or {}).get(PICTURES) or ()
+    paths = {Path(os.path.realpath(folder / str(name))) for name in names}
+    return {path for path in paths if path.is_relative_to(inside) and path.is_file()}
+
+
+def remove_pictures(folder: Path, paths: Iterable[Path]) -> None:
+    """And their folders, once empty: beside new figures they would be taken for new."""
+    inside = Path(os.path.realpath(folder / PICTURES))
+    for path in paths:
+        path.unlink()
+        if path.parent != inside and not any(path.parent.iterdir()):
+            path.parent.rmdir()
