@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from invad_fast.errors import InputError
+from invad_fast.ops import native_libraries
 
 
 def choose_device(name: str) -> torch.device:
@@ -31,10 +32,26 @@ def choose_device(name: str) -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 itself; emulated it is ten times slower than fp32."""
+    """Whether the device multiplies bfloat16 itself; emulated it is ten times slower than fp32.
+
+    A CPU that is held to less (``INVAD_FAST_CPU_CAPABILITY``, ``ATEN_CPU_CAPABILITY``) does not.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    if native_libraries.cpu_capability() is not None and not native_libraries.has_bf16():
+        return False
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def has_unit(device: torch.device, precision: str) -> bool:
+    """Whether the device computes in "fp32", "bf16" or "fp16" by instructions for it."""
+    if precision == "bf16":
+        return has_bf16(device)
+    if precision == "fp16" and device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return True
 
 
 def choose_precision(name: str, device: torch.device) -> Literal["fp32", "bf16"]:

@@ -127,17 +127,17 @@ class Method(Learner):
                         del _PREDICTING[self]
                         self.train()
 
-    def for_inference(self, precision: str | None = None, device: str = "auto") -> InferenceForm:
+    def for_inference(self, precision: str = AUTO, device: str = "auto") -> InferenceForm:
         """The fastest form for predictions.
 
         Args:
-            precision: "fp32", "bf16" or "fp16"; None for the one that the thresholds were set in.
+            precision: "fp32", "bf16" or "fp16"; "auto" for the one that the thresholds were set in.
             device: "auto", "cpu" or "cuda".
 
         Raises:
             InputError: where the method has no form of that precision.
         """
-        if precision not in (None, "fp32"):
+        if precision not in (AUTO, "fp32"):
             raise InputError(f"the method {self.method!r} runs in fp32 only, not in {precision!r}")
         return PlainForm(self, device)
 

@@ -17,6 +17,7 @@ from invad_fast.fuser import Fuser
 from invad_fast.inference import OptimizedInvAD
 from invad_fast.losses import hard_cosine, squared_error
 from invad_fast.method import TrainedMethod
+from invad_fast.prediction import AUTO
 from invad_fast.standardization import Standardization
 from invad_fast.training.schedule import Schedule
 
@@ -100,18 +101,19 @@ class InvAD(TrainedMethod):
             return self.config.loss_weight * hard_cosine(features, reconstructions, progress)
         return reconstruction_loss(features, reconstructions, self.config.loss_weight)
 
-    def for_inference(self, precision: str | None = None, device: str = "auto") -> OptimizedInvAD:
+    def for_inference(self, precision: str = AUTO, device: str = "auto") -> OptimizedInvAD:
         """:meth:`optimize`, as every method has it."""
         return self.optimize(precision, device)
 
     def optimize(
-        self, precision: str | None = None, device: str = "auto", cuda_graph: bool = True
+        self, precision: str = AUTO, device: str = "auto", cuda_graph: bool = True
     ) -> OptimizedInvAD:
         """A faster copy for predictions: weights folded, ops fused; see ``invad_fast.inference``.
 
         Args:
-            precision: "fp32" (equal to this model to rounding), "bf16" or "fp16"; None for the
-                one that the thresholds were set in, fp32 without any.
+            precision: "fp32" (equal to this model to rounding), "bf16" or "fp16"; "auto" for the
+                one that the thresholds were set in, fp32 without any. One that the device has no
+                unit for runs in 32 bits on rounded weights, as fast as fp32.
             device: "auto", "cpu" or "cuda".
             cuda_graph: on CUDA, run a captured graph for every shape of images.
         """

@@ -12,6 +12,7 @@ from invad_fast.frame_figures import for_any_of
 from invad_fast.inspection.recipe import VERSION, Recipe
 from invad_fast.method_names import load_model
 from invad_fast.ops.dispatch import kernels_of
+from invad_fast.ops.native_libraries import cpu_capability
 from invad_fast.prediction import ALL_CLASSES, AUTO, Origin, Predictor, ScoreRule, Thresholds
 
 
@@ -73,7 +74,7 @@ def with_model(content: dict[str, Any], model: Path, path: Path, device: str = "
             "file": beside,
             "digest": form.digest,
             "device": kind,
-            "kernels": kernels_of(kind),
+            "kernels": _kernels(kind),
         },
         "score": _plain(rule),
         "classes": list(form.classes) or [name for name in held if name != ALL_CLASSES],
@@ -94,6 +95,15 @@ def with_model(content: dict[str, Any], model: Path, path: Path, device: str = "
         {"model": form.digest, "values": _values(told)} if len(told) else None
     )
     return Recipe.of(content, path)
+
+
+def _kernels(kind: str) -> dict[str, str]:
+    """What runs each op here, and which instructions choose the kernel of each convolution."""
+    found = kernels_of(kind)
+    if kind == "cpu":
+        # Whether bfloat16 is among them is in the score rule's precision.
+        found["convolution"] = (cpu_capability() or "torch").removesuffix(" with BF16")
+    return found
 
 
 def _plain(rule: ScoreRule | Origin) -> dict[str, Any]:
@@ -135,13 +145,13 @@ def load(recipe: Recipe) -> Predictor:
     """
     device = recipe.model.device
     model = load_model(recipe.path_of(recipe.model.file))
-    predictor = model.for_inference(recipe.score.precision, device)
+    predictor = model.for_inference(recipe.score.precision or AUTO, device)
     if predictor.score_rule.form != recipe.score.form:
         raise InputError(
             f"the recipe {recipe.name!r} is for the model's form {recipe.score.form!r}, and on "
             f"this machine it runs as {predictor.score_rule.form!r}: calibrate anew"
         )
-    here = kernels_of(choose_device(device).type)
+    here = _kernels(choose_device(device).type)
     for op, name in recipe.model.kernels.items():
         if here.get(op) != name:
             raise InputError(

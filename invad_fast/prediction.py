@@ -87,7 +87,8 @@ class ScoreRule:
             everywhere. What lies outside does not count.
         levels: (low, high) that images of more than 8 bits are scaled from; None for all.
         form: which form of the network runs: "plain" (as trained), or "folded"; None for any.
-        precision: of the arithmetic, "fp32", "bf16" or "fp16"; None for any.
+        precision: of the arithmetic, "fp32", "bf16" or "fp16"; "bf16-rounded" or "fp16-rounded"
+            for 32 bits on weights that are rounded; None for any.
     """
 
     mode: MapMode

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invad_fast import InputError, find_images, load_model, predict_files
+from invad_fast import InputError, InputWarning, find_images, load_model, predict_files
 from invad_fast.data import read_dataset
 from invad_fast.evaluation.good_parts import calibrate_model
 from invad_fast.evaluation.options import ScoringOptions
+from invad_fast.evaluation.precision import disagreement
+from invad_fast.prediction import Thresholds
 
 LOWEST = 0.2  # that four good parts of a class allow
 
@@ -29,7 +31,8 @@ def test_at_the_lowest_rate_no_calibration_part_is_rejected(
                  precision, "--quiet")  # fmt: skip
     assert done.status == 0 and "a: threshold" in done.stdout, done.stderr
     loaded = load_model(model)
-    assert loaded.thresholds.rule is not None and loaded.thresholds.rule.precision == precision
+    assert loaded.thresholds.rule is not None
+    assert loaded.thresholds.rule.precision in (precision, f"{precision}-rounded")
     for name in "ab":
         rows = list(predict_files(loaded, find_images([parts / name / "test/good"]), batch_size=1))
         assert [row["verdict"] for row in rows] == ["PASS"] * 4
@@ -48,6 +51,40 @@ def test_other_classes_keep_their_thresholds(parts: Path, model: Path, invad) ->
     done = invad(*words, "--precision", "bf16")
     assert done.status == 2 and "calibrate all classes, or with the same options" in done.stderr
     assert load_model(model).thresholds == after
+
+
+def test_auto_takes_the_faster_precision_where_it_judges_as_fp32_does(
+    parts: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settled(share: float, unit: bool = True) -> str:
+        monkeypatch.setattr("invad_fast.evaluation.precision.MOST", share)
+        monkeypatch.setattr("invad_fast.evaluation.good_parts.has_unit", lambda *_: unit)
+        model = load_model(trained)
+        fresh = calibrate_model(
+            model, read_dataset(parts), LOWEST, ScoringOptions(workers=0), False
+        )
+        assert model.thresholds.rule == fresh.rule == model.optimize().score_rule
+        again = calibrate_model(
+            model, read_dataset(parts).only(["a"]), LOWEST, ScoringOptions(workers=0), False
+        )  # those of b stay, and so does what they were set in
+        assert again.rule == fresh.rule
+        return fresh.rule.precision
+
+    assert settled(share=1e6) in ("bf16", "bf16-rounded")
+    assert settled(share=1e6, unit=False) == "fp32"
+    with pytest.warns(InputWarning, match="precision fp32, not bf16: scores of .* differ by up to"):
+        assert settled(share=0) == "fp32"
+
+
+def test_another_precision_stands_for_fp32_only_where_verdicts_and_scores_do() -> None:
+    names, exact = ["a"] * 5, np.array([1.0, 1.1, 1.2, 1.3, 2.0])
+    held, others = Thresholds({"a": 1.3}), Thresholds({"a": 1.302})
+    assert disagreement(exact, held, exact + 0.0009, others, names) is None
+    assert "differ by up to 0.0011" in str(disagreement(exact, held, exact + 0.0011, others, names))
+    flipped = np.array([1.0, 1.1, 1.2, 1.303, 2.0])
+    assert "1 of 5 verdicts on a" in str(disagreement(exact, held, flipped, others, names))
+    nan = np.array([np.nan, 1.1, 1.2, 1.3, 2.0])
+    assert disagreement(exact, held, nan, others, names) is not None
 
 
 def test_training_sets_provisional_thresholds_in_the_form_that_predicts(trained: Path) -> None:

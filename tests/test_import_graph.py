@@ -16,8 +16,8 @@ PACKAGE = Path(invad_fast.__file__).parent
 
 # A room imports its own row and those above it. A new room gets a place here.
 FLOORS = (
-    "errors names files checked progress allocator openmp device distributed",  # for everyone
-    "data ops kernels",
+    "errors names files checked progress allocator openmp version",  # for everyone
+    "data ops kernels device distributed",
     "frame_figures prediction class_prototypes seen_parts pictures metrics",
     "encoder_network encoder_packages unfilled_weights layers losses standardization anomaly_map",
     "config encoder_weights encoder fuser decoder memory",  # the network's arrows

@@ -126,14 +126,16 @@ def test_recipes_are_made_and_updated(line: Path, trained: Path, tmp_path: Path,
     assert not (tmp_path / "l.db").exists()
 
 
-def test_other_kernels_and_forms_are_refused(line: Path, tmp_path: Path, invad) -> None:
+@pytest.mark.parametrize("op, kernel", [("cosine_map", "cuda"), ("convolution", "AVX-1024")])
+def test_other_kernels_are_refused(op: str, kernel: str, line: Path, tmp_path: Path, invad) -> None:
     held = yaml.safe_load((line / "line.yaml").read_text())
     held["model"]["file"] = str(line / "model.safetensors")
-    held["model"]["kernels"] |= {"cosine_map": "cuda"}
+    assert op in held["model"]["kernels"]
+    held["model"]["kernels"] |= {op: kernel}
     (tmp_path / "line.yaml").write_text(yaml.safe_dump(held))
     words = ("--source", "simulated", "--ledger", tmp_path / "l.db", "--parts", 1, "--in-process")
     done = invad("inspect", tmp_path / "line.yaml", *words)
-    assert done.status == 2 and "set with the cuda kernel of cosine_map" in done.stderr
+    assert done.status == 2 and f"set with the {kernel} kernel of {op}" in done.stderr
 
 
 def test_mistakes_are_one_line(line: Path, tmp_path: Path, invad) -> None:

@@ -9,9 +9,14 @@ from test_golden_model import VARIANTS, Golden
 from torch import Tensor, nn
 
 from invad_fast import InputError, InvAD, InvADConfig
+from invad_fast.device import has_bf16
 from invad_fast.errors import InputWarning
 from invad_fast.inference import convolution
+from invad_fast.inference.convolution import FoldedConv
 from invad_fast.inference.encoder import fold_encoder
+from invad_fast.prediction import Thresholds
+
+NO_UNIT = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 pytestmark = pytest.mark.filterwarnings("ignore:the encoder .* has random weights")
 
@@ -134,6 +139,44 @@ def test_half_precision(precision: str, tolerance: float) -> None:
     assert prediction.map.dtype == prediction.score.dtype == torch.float32
 
 
+@pytest.mark.parametrize("precision, tolerance", [("bf16", 2e-2), ("fp16", 3e-3)])
+def test_without_a_unit_the_weights_are_rounded_and_the_arithmetic_is_32_bits(
+    precision: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invad_fast.inference.model.has_unit", lambda _, name: name not in NO_UNIT)
+    model, images = small(), torch.randn(2, 3, 64, 64)
+    with pytest.warns(InputWarning, match=f"no unit for {precision}: .* no faster than in fp32"):
+        optimized = model.optimize(precision, "cpu")
+    assert optimized.score_rule.precision == f"{precision}-rounded"
+    assert optimized.target.dtype == torch.float32
+    assert_same(model, optimized, images, tolerance)
+    exact = model.optimize("fp32", "cpu").predict(images).map
+    assert not torch.equal(optimized.predict(images).map, exact)
+    for conv in (m for m in optimized.modules() if isinstance(m, FoldedConv) and not m.winograd):
+        assert torch.equal(conv.weight, conv.weight.to(NO_UNIT[precision]).float())
+
+
+def test_thresholds_of_rounded_weights_bring_that_form_back_where_there_is_a_unit() -> None:
+    model = small()
+    rule = model.optimize("bf16-rounded", "cpu").score_rule
+    model.thresholds = Thresholds({"*": 0.5}, rule)
+    assert model.optimize().score_rule == rule
+    assert model.optimize().threshold(None) == 0.5
+    assert model.optimize("fp32").threshold(None) is None
+
+
+@pytest.mark.parametrize("limit, has", [("AVX-512 with BF16", True), ("AVX-512", False)])
+def test_a_processor_that_is_held_to_less_has_no_unit(
+    limit: str, has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr("invad_fast.ops.native_libraries.cpu_capability", lambda: limit)
+    assert has_bf16(torch.device("cpu")) == has
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    assert not has_bf16(torch.device("cpu"))
+
+
 def test_it_is_a_copy_with_the_models_thresholds() -> None:
     model, images = small(), torch.randn(1, 3, 64, 64)
     model.classes, model.thresholds = ("bolt",), {"*": 0.5, "bolt": 0.25}
@@ -150,7 +193,7 @@ def test_it_is_a_copy_with_the_models_thresholds() -> None:
 
 def test_bad_requests_are_refused() -> None:
     model = small()
-    with pytest.raises(InputError, match="no precision 'int4': choose fp32, bf16, fp16"):
+    with pytest.raises(InputError, match="no precision 'int4': choose auto, fp32, bf16, fp16"):
         model.optimize("int4")
     with pytest.raises(InputError, match="no device 'abacus'"):
         model.optimize(device="abacus")

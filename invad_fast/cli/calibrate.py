@@ -84,7 +84,7 @@ def calibrate(
     classes: Classes = None,
     layout: Layout = None,
     outside: Outside = False,
-    precision: Precision = None,
+    precision: Precision = _DEFAULTS.precision,
     mode: Mode = None,
     sigma: Sigma = None,
     pooling: Pooling = None,
@@ -102,7 +102,8 @@ def calibrate(
     They are those of each class's validation/good; where there are none, those of its test set.
     What is promised holds for parts that are made and pictured as these were. The form, precision
     and score rule that are used here are stored with the thresholds; predict
-    and evaluate take the same. Classes that are not below ROOT keep theirs.
+    and evaluate take the same. --precision auto takes bf16 where the processor has it and every
+    part is judged as in fp32. Classes that are not below ROOT keep theirs.
     """
     from invad_fast.evaluation.conformal import check_rate
     from invad_fast.evaluation.unknown_products import will_not_pass
@@ -131,6 +132,8 @@ def calibrate(
     )  # fmt: skip
     loaded.save(model)
     limits = Thresholds() if loaded.prototypes is None else loaded.prototypes.limits
+    if fresh.rule is not None:
+        say(f"precision: {fresh.rule.precision}")
     for name, value in fresh.items():
         say(f"{shown_class(name)}: threshold {value:.6g}, {fresh.origins[name]}")
         if name in loaded.frame_limits:

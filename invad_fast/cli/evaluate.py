@@ -53,7 +53,7 @@ def evaluate(
     pictures: Annotated[
         int, typer.Option(help="Pictures of each class: misses, false alarms, rejects.")
     ] = 6,
-    precision: Precision = None,
+    precision: Precision = _DEFAULTS.precision,
     batch_size: BatchSize = _DEFAULTS.batch_size,
     workers: Workers = _DEFAULTS.workers,
     levels: Levels = None,

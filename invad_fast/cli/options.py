@@ -42,8 +42,8 @@ Workers = Annotated[int, typer.Option(help="Threads that decode images.")]
 BatchSize = Annotated[int, typer.Option(help="Images at once.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[
-    str | None,
-    typer.Option(help="fp32, bf16 or fp16; default: as when the thresholds were set, or fp32."),
+    str,
+    typer.Option(help="fp32, bf16 or fp16; auto: as when the thresholds were set, or fp32."),
 ]
 Mode = Annotated[str | None, typer.Option(help="unified or per_scale; default: the model's own.")]
 Sigma = Annotated[

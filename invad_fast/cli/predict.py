@@ -41,7 +41,7 @@ def predict(
         str, typer.Option("--class", help="The product; auto: the model tells.")
     ] = AUTO,
     threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Precision = None,
+    precision: Precision = _DEFAULTS.precision,
     mode: Mode = None,
     sigma: Sigma = None,
     pooling: Pooling = None,

@@ -17,15 +17,17 @@ from invad_fast.checked import unknown_name
 from invad_fast.data import Dataset, Record
 from invad_fast.data.content_hash import content_hashes
 from invad_fast.data.preparation import Preparation, preparation_of
+from invad_fast.device import choose_device, has_unit
 from invad_fast.distributed import ALONE, World
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.evaluation.calibrate import Source, calibrate
 from invad_fast.evaluation.conformal import check_rate
 from invad_fast.evaluation.maps import Maps, inference_form
 from invad_fast.evaluation.options import ScoringOptions
+from invad_fast.evaluation.precision import FASTER, disagreement
 from invad_fast.evaluation.unknown_products import distance_limits
 from invad_fast.frame_figures import FIGURES, LEAST_PICTURES, frame_figures, learn_limits
-from invad_fast.prediction import ALL_CLASSES, Predictor, Thresholds, check_class_names
+from invad_fast.prediction import ALL_CLASSES, AUTO, Predictor, Thresholds, check_class_names
 from invad_fast.seen_parts import SeenParts
 
 
@@ -141,6 +143,10 @@ def calibrate_model(
     (`invad_fast.frame_figures`). Classes that are not in the data set keep theirs, and so does the
     threshold for any class unless all are there.
 
+    Where the options leave the precision to it ("auto"), it is the fastest that the device has a
+    unit for and that judges these parts as fp32 does (`invad_fast.evaluation.precision`); that of
+    the thresholds that stay, where some do.
+
     Args:
         bound, extrapolate: see :func:`invad_fast.evaluation.calibrate.calibrate`.
         part: a regular expression whose first group in a file's name, without its suffix, names
@@ -160,7 +166,10 @@ def calibrate_model(
     pattern = _pattern(part)
     source, held_out = _held_out(dataset)
     records = _known(model.classes, held_out, dataset)
-    form = inference_form(model, options)
+    staying = set(model.thresholds) - {*(r.class_name for r in records), ALL_CLASSES}
+    resolves = options.precision == AUTO and not staying  # whose precision is settled
+    asked = dataclasses.replace(options, precision="fp32") if resolves else options
+    form = inference_form(model, asked)
     found = good_parts(form, records, options, show_progress=show_progress)
     seen: SeenParts = model.seen
     trained = seen.trained_on(found.hashes)
@@ -179,12 +188,25 @@ def calibrate_model(
     found = _each_once(found)
     names = found.class_names
     parts = None if pattern is None else [_part_of(r, pattern) for r in found.records]
-    fresh = calibrate(
-        found.scores, names, false_alarm_rate, options.rule(form.score_rule), source,
-        bound=bound, extrapolate=extrapolate,
-        parts=parts,
-        digests=_digests(found),
-    )  # fmt: skip
+
+    def thresholds(scored: GoodParts, form: Predictor) -> Thresholds:
+        return calibrate(
+            scored.scores, names, false_alarm_rate, options.rule(form.score_rule), source,
+            bound=bound, extrapolate=extrapolate, parts=parts, digests=_digests(scored),
+        )  # fmt: skip
+
+    fresh = thresholds(found, form)
+    if resolves and (faster := _faster_form(model, options)) is not None:
+        scored = good_parts(faster, found.records, options, show_progress=show_progress)
+        if np.isfinite(scored.scores).all():
+            limits = thresholds(scored, faster)
+            why = disagreement(found.scores, fresh, scored.scores, limits, names)
+        else:
+            why = "it overflows"
+        if why is None:
+            found, fresh = scored, limits
+        else:
+            warnings.warn(f"precision fp32, not {FASTER}: {why}", InputWarning, stacklevel=2)
     limits = Thresholds()
     if unknown_products:
         limits = _limits(model, found, source, unknown_product_rate, bound, parts)
@@ -205,6 +227,16 @@ def calibrate_model(
     kept = seen.calibration if set(model.thresholds) - set(fresh) else found.hashes[:0]
     model.seen = SeenParts(seen.training, np.union1d(kept, found.hashes))
     return fresh
+
+
+def _faster_form(model: Any, options: ScoringOptions) -> Predictor | None:
+    """The model in the precision that is faster on the device; None where there is none."""
+    if not hasattr(model, "for_inference") or not has_unit(choose_device(options.device), FASTER):
+        return None
+    try:
+        return inference_form(model, dataclasses.replace(options, precision=FASTER))
+    except InputError:  # the method has none
+        return None
 
 
 def _limits(

@@ -12,14 +12,16 @@ from invad_fast.data.levels import LevelsOption
 from invad_fast.data.region_of_interest import RegionOption
 from invad_fast.prediction import MOST_SIGMA, MapMode, ScoreRule
 
+Precision = Literal["auto", "fp32", "bf16", "fp16", "bf16-rounded", "fp16-rounded"]
+
 
 @checked
 class ScoringOptions:
     """Options of whatever makes maps of images.
 
     Attributes:
-        precision: of the arithmetic; None for the one that the model's thresholds were set in,
-            fp32 without any.
+        precision: of the arithmetic; "auto" for the one that the model's thresholds were set in,
+            fp32 without any. See `invad_fast.inference.model.OptimizedInvAD`.
         mode, sigma, pooling, levels, least_area, region: of the score rule; None for the model's
             own. Under another rule than the thresholds' there is no threshold.
         device: "auto", "cpu" or "cuda".
@@ -31,7 +33,7 @@ class ScoringOptions:
             and nothing is scored.
     """
 
-    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    precision: Precision = "auto"
     mode: MapMode | None = None
     sigma: Annotated[float, Field(ge=0, le=MOST_SIGMA)] | None = None
     pooling: Annotated[int, Field(ge=1, le=65536)] | None = None

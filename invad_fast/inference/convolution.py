@@ -21,10 +21,16 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Target:
-    """Where, and in which arithmetic, the inference form runs."""
+    """Where, and in which arithmetic, the inference form runs.
+
+    Attributes:
+        rounded: the weights are rounded to this type, which the device has no unit for, and
+            ``dtype`` is float32.
+    """
 
     device: torch.device
     dtype: torch.dtype
+    rounded: torch.dtype | None = None
 
     @property
     def fused(self) -> bool:
@@ -55,6 +61,10 @@ class Target:
             return torch.bfloat16
         least = {torch.float32: LANES, torch.bfloat16: 64}.get(self.dtype)
         return None if least is None or channels < least else torch.float32
+
+    def weight(self, tensor: Tensor) -> Tensor:
+        """What a folded weight is worth here, on its way to `place`."""
+        return tensor if self.rounded is None else tensor.to(self.rounded).to(tensor.dtype)
 
     def place(self, tensor: Tensor) -> Tensor:
         """The tensor as it is used; folding is done before, in float64."""
@@ -98,11 +108,12 @@ class FoldedConv(nn.Module):
         self.form = (half if padding is None else padding, stride, dilation, groups)
         self.fused, self.slope = target.fused, slope
         plain = self.form == (half, (1, 1), (1, 1), 1)
+        weight = target.weight(weight.detach())
         factors = target.winograd_factors(weight) if plain else None
         self.winograd = factors is not None
         if factors is not None:
             bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
-            self.register_buffer("weight", winograd_weight(weight.detach(), factors))
+            self.register_buffer("weight", winograd_weight(weight, factors))
             self.register_buffer("bias", bias.float())
         else:
             self.register_buffer("weight", target.place(weight))
@@ -192,6 +203,7 @@ class UpsamplingConv(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor, target: Target) -> None:
         super().__init__()
+        weight = target.weight(weight.detach())
         self.register_buffer("weight", target.place(weight.transpose(0, 1)))
         self.register_buffer("bias", bias.detach().float().to(target.device))
         self.fused = target.fused

@@ -42,6 +42,8 @@ def fold_encoder(encoder: Encoder, target: Target) -> Encoder:
     for module in net.children():
         if not isinstance(module, FoldedConv):
             module.to(target.device, target.dtype)
+            for parameter in module.parameters():
+                parameter.data = target.weight(parameter.data)
     folded.net = net
     return folded
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from invad_fast.errors import InputError
 from invad_fast.feature_predictor import FeaturePredictor
-from invad_fast.prediction import ScoreRule, Thresholds
+from invad_fast.prediction import AUTO, ScoreRule, Thresholds
 
 
 class InferenceForm(FeaturePredictor):
@@ -39,9 +39,9 @@ class InferenceForm(FeaturePredictor):
     def digest(self) -> str:
         return self._digest
 
-    def for_inference(self, precision: str | None = None, device: str | None = None) -> Any:
+    def for_inference(self, precision: str = AUTO, device: str | None = None) -> Any:
         """This form itself; InputError where another precision is asked for."""
-        if precision not in (None, self._rule.precision):
+        if precision not in (AUTO, self._rule.precision):
             raise InputError(
                 f"this form of the model computes in {self._rule.precision}: make one in "
                 f"{precision} from the trained model"

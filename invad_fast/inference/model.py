@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 from invad_fast.allocator import keep_freed_memory
 from invad_fast.checked import unknown_name
 from invad_fast.decoder import Decoder
-from invad_fast.device import choose_device
-from invad_fast.errors import InputError
+from invad_fast.device import choose_device, has_unit
+from invad_fast.errors import InputError, InputWarning
 from invad_fast.feature_predictor import FeaturePredictor
 from invad_fast.fuser import Fuser
 from invad_fast.inference.convolution import Target
@@ -22,7 +23,14 @@ from invad_fast.inference.form import InferenceForm
 from invad_fast.inference.fuser import FoldedFuser
 from invad_fast.prediction import AUTO
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# name → type of what is computed, and the one that weights are rounded to before
+PRECISIONS: dict[str, tuple[torch.dtype, torch.dtype | None]] = {
+    "fp32": (torch.float32, None),
+    "bf16": (torch.bfloat16, None),
+    "fp16": (torch.float16, None),
+    "bf16-rounded": (torch.float32, torch.bfloat16),
+    "fp16-rounded": (torch.float32, torch.float16),
+}
 
 
 class OptimizedInvAD(InferenceForm):
@@ -32,7 +40,9 @@ class OptimizedInvAD(InferenceForm):
 
     Args:
         source: the trained model, whose arrows ``fuser`` and ``decoder`` are.
-        precision: "fp32", "bf16" or "fp16"; None for that of the thresholds, fp32 without any.
+        precision: "fp32", "bf16" or "fp16"; "auto" for that of the thresholds, fp32 without any.
+            One that the device has no unit for becomes "bf16-rounded" or "fp16-rounded", which is
+            said: 32 bits on weights that are rounded to it, as fast as fp32.
         device: "auto", "cpu" or "cuda".
         cuda_graph: on CUDA, predictions replay a captured graph.
 
@@ -45,16 +55,14 @@ class OptimizedInvAD(InferenceForm):
         source: FeaturePredictor,
         fuser: Fuser,
         decoder: Decoder,
-        precision: str | None = None,
+        precision: str = AUTO,
         device: str = "auto",
         cuda_graph: bool = True,
     ) -> None:
-        settled = source.thresholds.rule
-        precision = precision or (settled.precision if settled else None) or "fp32"
-        if precision not in PRECISIONS:
-            raise InputError(unknown_name("precision", precision, PRECISIONS))
+        place = choose_device(device)
+        precision = _settled(source, precision, place)
         super().__init__(source, "folded", precision)
-        target = Target(choose_device(device), PRECISIONS[precision])
+        target = Target(place, *PRECISIONS[precision])
         if target.device.type == "cpu":
             keep_freed_memory()
         self.target, self.precision = target, precision
@@ -92,3 +100,21 @@ class OptimizedInvAD(InferenceForm):
             return super()._run(images, mode, sigma, class_name)
         maps, score, descriptor = self._graphs(self.target.place(images), mode, sigma)
         return maps, score, descriptor
+
+
+def _settled(source: FeaturePredictor, precision: str, device: torch.device) -> str:
+    """The precision that was asked for, or that the thresholds were set in."""
+    if precision == AUTO:
+        rule = source.thresholds.rule
+        precision = (rule.precision if rule else None) or "fp32"
+    if precision not in PRECISIONS:
+        raise InputError(unknown_name("precision", precision, (AUTO, *PRECISIONS)))
+    if has_unit(device, precision):
+        return precision
+    warnings.warn(
+        f"this {device.type.upper()} has no unit for {precision}: the model runs in 32 bits on "
+        f"weights that are rounded to {precision}, no faster than in fp32",
+        InputWarning,
+        stacklevel=4,
+    )
+    return f"{precision}-rounded"

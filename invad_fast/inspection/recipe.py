@@ -59,7 +59,8 @@ class ModelFile(_Section):
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where it runs; where the thresholds were set."""
     kernels: dict[str, str] = {}
-    """Op → the implementation that ran when the recipe was written; others are refused."""
+    """Op → the implementation that ran when the recipe was written; others are refused. On a CPU
+    "convolution" names the instructions by which each layer's kernel is chosen."""
 
 
 class Threshold(_Section):

@@ -30,7 +30,7 @@ class Learner(FeaturePredictor):
     method: ClassVar[str]
 
     @abstractmethod
-    def for_inference(self, precision: str | None = None, device: str = "auto") -> Any:
+    def for_inference(self, precision: str = "auto", device: str = "auto") -> Any:
         """The form that predictions take."""
 
     @abstractmethod
