@@ -25,7 +25,7 @@ FLOORS = (
     "inference evaluation",
     "inspection training",
     "method model reverse_distillation nearest_neighbours method_names",
-    "benchmark demo doctor integrations model_engine demo_line reports",
+    "benchmark demo doctor form_times integrations model_engine demo_line reports",
     "cli __main__",
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
