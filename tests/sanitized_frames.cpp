@@ -2,6 +2,7 @@
 #include <memory>
 #include <random>
 
+#include "../frames/figures.h"
 #include "../frames/preprocess.h"
 
 using invad::frames::Filter;
@@ -34,12 +35,21 @@ void check(std::mt19937& random, Layout layout, int bits, int channels) {
   const int64_t rows = 1 + random() % 20, columns = 1 + random() % 20;
   const auto rgb = std::make_unique<uint8_t[]>(rows * columns * 3);
   preprocess(frame, rgb.get(), rows, columns, random() % 2 ? Filter::kBicubic : Filter::kBilinear);
+  invad::frames::figures(rgb.get(), rows, columns);
+}
+
+void check_figures(std::mt19937& random) {
+  const int64_t height = 1 + random() % 200, width = 1 + random() % 200;
+  const auto rgb = std::make_unique<uint8_t[]>(height * width * 3);
+  for (int64_t i = 0; i < height * width * 3; ++i) rgb[i] = random() % 2 ? 255 : 0;
+  invad::frames::figures(rgb.get(), height, width);
 }
 
 }  // namespace
 
 void check_frames(std::mt19937& random) {
   for (int i = 0; i < 20; ++i) {
+    check_figures(random);
     check(random, Layout::kGrey, 8, 1);
     check(random, Layout::kGrey, 16, 1);
     check(random, Layout::kColours, 8, 3);

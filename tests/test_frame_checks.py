@@ -21,6 +21,7 @@ from invad_fast.frame_figures import (
     for_any_of,
     frame_figures,
     learn_limits,
+    numpy_figures,
 )
 from invad_fast.inspection import Inspector, Reason, Recipe
 from invad_fast.inspection.frame_checks import FrameCheck
@@ -37,6 +38,27 @@ WOOD = [make.__name__ for make in DEFECTS["wood"]]
 @pytest.fixture(scope="module")
 def good() -> list[np.ndarray]:
     return [photograph_part("metal", None, SIZE, (0, 0, 5, n))[0] for n in range(40)]
+
+
+SHAPES = [(1, 1), (1, 7), (7, 1), (4, 5), (64, 64), (65, 127), (130, 40), (3, 2000), (513, 300)]
+
+
+@pytest.mark.parametrize("height, width", SHAPES)
+def test_compiled_figures_are_numpys(height: int, width: int) -> None:
+    rng, shape = np.random.default_rng(height), (height, width, 3)
+    spots = np.where(rng.random((height, width, 1)) < 0.02, 255, 10)
+    for pixels in (
+        rng.integers(0, 256, shape),
+        np.full(shape, 17),
+        np.zeros(shape),
+        np.linspace(0, 255, width)[None, :, None] * np.ones(shape),
+        spots * np.ones(3),
+    ):
+        taken = pixels.astype(np.uint8)
+        np.testing.assert_allclose(frame_figures(taken), numpy_figures(taken), 1e-5, 1e-9)
+        np.testing.assert_array_equal(
+            frame_figures(taken[:, ::-1]), frame_figures(taken[:, ::-1].copy())
+        )
 
 
 def checks(pictures: list[np.ndarray], **changes: object) -> FrameCheck:

@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "../frames/figures.h"
 #include "../frames/preprocess.h"
 #include "connected_regions.h"
 #include "exact_scores.h"
@@ -355,5 +356,20 @@ PYBIND11_MODULE(_scores, module) {
       },
       "frame"_a, "layout"_a, "bits"_a, "order"_a, "low"_a, "high"_a, "width"_a, "rgb"_a.noconvert(),
       "cubic"_a);
+  module.def(
+      "frame_figures",
+      [](const Array<uint8_t>& picture) {
+        if (picture.ndim() != 3 || picture.shape(2) != 3 || picture.size() == 0)
+          throw std::invalid_argument("picture must be H x W x 3");
+        const uint8_t* const pixels = picture.data();
+        const int64_t height = picture.shape(0), width = picture.shape(1);
+        std::array<double, 5> found;
+        {
+          py::gil_scoped_release release;
+          found = invad::frames::figures(pixels, height, width);
+        }
+        return to_array(found.data(), found.size());
+      },
+      "picture"_a.noconvert());
   module.def("label_regions", &label, "masks"_a.noconvert());
 }
