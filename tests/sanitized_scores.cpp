@@ -14,6 +14,7 @@
 #include "keys.h"
 #include "pooling.h"
 #include "region_scores.h"
+#include "region_shapes.h"
 #include "streaming/cell_scores.h"
 
 using namespace invad::scores;
@@ -116,6 +117,14 @@ void check(std::mt19937& random) {
     const int64_t at = map * sample.height * sample.width;
     label_regions(sample.masks.data() + at, sample.height, sample.width, labels.data() + at,
                   areas.data() + at);
+    const RegionShapes shapes = region_shapes(sample.masks.data() + at, sample.scores.data() + at,
+                                              sample.height, sample.width, 0.5, 2);
+    int64_t set = 0;
+    for (const int64_t area : shapes.areas) set += area;
+    expect(set == std::count_if(sample.masks.begin() + at,
+                                sample.masks.begin() + at + sample.height * sample.width,
+                                [](uint8_t pixel) { return pixel != 0; }),
+           "every pixel of the mask in a region");
   }
   std::vector<float> boundaries;
   for (const uint32_t key : question.boundaries)

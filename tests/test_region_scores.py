@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from refusals import one_line
 from scipy import ndimage
+from scipy.ndimage import gaussian_filter
 
 from invad_fast import ScoreRule, find_images, load_model, predict_files
 from invad_fast.data.region_of_interest import check_polygons, inside_of, largest_part
+from invad_fast.inspection import regions
 from invad_fast.inspection.regions import regions_above
 from invad_fast.metrics import region_scores as module
 from invad_fast.metrics.region_scores import region_scores
@@ -179,3 +181,23 @@ def test_what_does_not_count_is_not_outlined() -> None:
 def test_an_area_larger_than_the_map_is_never_there(core: str) -> None:
     assert (region_scores(np.ones((2, 3, 4), np.float32), 13) == -np.inf).all()
     assert region_scores(np.ones((0, 3, 4), np.float32), 2).shape == (0,)
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.7, 1.5])
+def test_compiled_regions_are_the_plain_ones(smooth: float, monkeypatch) -> None:
+    rng, tried = np.random.default_rng(int(10 * smooth)), []
+    for _ in range(60):
+        height, width = (int(n) for n in rng.integers(1, 40, 2))
+        scores = gaussian_filter(rng.random((height, width)), smooth).astype(np.float32)
+        size = (height * int(rng.integers(1, 5)), width * int(rng.integers(1, 5)))
+        tried.append((scores, float(np.quantile(scores, rng.random())), size))
+    compiled = [regions_above(*each, mm_per_pixel=0.5) for each in tried]
+    assert max(map(len, compiled)) > 5
+    monkeypatch.setattr(regions, "native_module", lambda: None)
+    for each, found in zip(tried, compiled, strict=True):
+        assert by_place(regions_above(*each, mm_per_pixel=0.5)) == by_place(found)
+
+
+def by_place(found: list[dict]) -> list[dict]:
+    """Of several as strong the order is nobody's."""
+    return sorted(found, key=lambda region: (-region["peak"], region["box"]))

@@ -17,6 +17,7 @@
 #include "keys.h"
 #include "pooling.h"
 #include "region_scores.h"
+#include "region_shapes.h"
 #include "streaming/cell_scores.h"
 
 namespace py = pybind11;
@@ -356,6 +357,28 @@ PYBIND11_MODULE(_scores, module) {
       },
       "frame"_a, "layout"_a, "bits"_a, "order"_a, "low"_a, "high"_a, "width"_a, "rgb"_a.noconvert(),
       "cubic"_a);
+  module.def(
+      "region_shapes",
+      [](const Array<uint8_t>& mask, const Array<float>& scores, double down, double across) {
+        if (mask.ndim() != 2 || scores.ndim() != 2 || mask.shape(0) != scores.shape(0) ||
+            mask.shape(1) != scores.shape(1))
+          throw std::invalid_argument("mask and scores must be H x W");
+        const uint8_t* const set = mask.data();
+        const float* const values = scores.data();
+        const int64_t height = mask.shape(0), width = mask.shape(1);
+        RegionShapes found;
+        {
+          py::gil_scoped_release release;
+          found = region_shapes(set, values, height, width, down, across);
+        }
+        return py::make_tuple(to_array(found.boxes.data(), found.boxes.size()),
+                              to_array(found.areas.data(), found.areas.size()),
+                              to_array(found.peaks.data(), found.peaks.size()),
+                              to_array(found.longest.data(), found.longest.size()),
+                              to_array(found.corners.data(), found.corners.size()),
+                              to_array(found.ends.data(), found.ends.size()));
+      },
+      "mask"_a.noconvert(), "scores"_a.noconvert(), "down"_a, "across"_a);
   module.def(
       "frame_figures",
       [](const Array<uint8_t>& picture) {

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from invad_fast.metrics.engines.native_scores import native_module
 from invad_fast.metrics.region_scores import counted
 from invad_fast.prediction import ScoreRule, exceeds
 
@@ -38,35 +39,53 @@ def regions_above(
         above = counted(above, rule.least_area, rule.inside(scores.shape))
     if not above.any():
         return []
-    from scipy import ndimage  # a fifth of a second at start-up that a good part need not wait for
-
-    labels, count = ndimage.label(above, np.ones((3, 3), int))
-    down, across = size[0] / scores.shape[0], size[1] / scores.shape[1]
-    # Of the pixels above alone: ndimage's own maximum sorts the whole map.
-    owners = labels[above] - 1
-    pixels = np.bincount(owners, minlength=count)
-    peaks = np.full(count, -np.inf, scores.dtype)
-    np.maximum.at(peaks, owners, scores[above])
+    scale = size[0] / scores.shape[0], size[1] / scores.shape[1]
+    native = native_module()
+    shapes = _plain_shapes if native is None else native.region_shapes
+    boxes, areas, peaks, longest, corners, ends = shapes(
+        above.astype(np.uint8), np.ascontiguousarray(scores, np.float32), *scale
+    )
+    down, across = scale
+    edges = boxes.reshape(-1, 4) * (across, down, across, down)
+    outlines = np.split((corners.reshape(-1, 2) * (across, down)).round(2), ends[:-1])
     found = []
-    for number, place in enumerate(ndimage.find_objects(labels), 1):
-        rows, columns = place
-        top, left = rows.start * down, columns.start * across
-        width, height = columns.stop * across - left, rows.stop * down - top
-        area = float(pixels[number - 1]) * down * across
-        corners = _outline(labels[place] == number) * (across, down) + (left, top)
-        longest = _longest_side(corners)
+    for i in np.argsort(-peaks, kind="stable").tolist():
+        left, top, right, bottom = edges[i].tolist()
+        area = float(areas[i]) * down * across
         region: dict[str, Any] = {
-            "box": [round(float(v), 2) for v in (left, top, width, height)],
+            "box": [round(v, 2) for v in (left, top, right - left, bottom - top)],
             "area": round(area, 2),
-            "peak": float(peaks[number - 1]),
-            "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in corners],
-            "longest_side": round(longest, 2),
+            "peak": float(peaks[i]),
+            "polygon": outlines[i].tolist(),
+            "longest_side": round(float(longest[i]), 2),
         }
         if mm_per_pixel is not None:
             region["area_mm2"] = round(area * mm_per_pixel**2, 4)
-            region["longest_side_mm"] = round(longest * mm_per_pixel, 4)
+            region["longest_side_mm"] = round(float(longest[i]) * mm_per_pixel, 4)
         found.append(region)
-    return sorted(found, key=lambda region: region["peak"], reverse=True)
+    return found
+
+
+def _plain_shapes(
+    above: np.ndarray, scores: np.ndarray, down: float, across: float
+) -> tuple[np.ndarray, ...]:
+    """What csrc/scores/region_shapes.h says, where there is no compiler."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(above, np.ones((3, 3), int))
+    # Of the pixels above alone: ndimage's own maximum sorts the whole map.
+    owners = labels[above != 0] - 1
+    peaks = np.full(count, -np.inf, np.float32)
+    np.maximum.at(peaks, owners, scores[above != 0])
+    boxes, outlines, longest = [], [], []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        corners = _outline(labels[rows, columns] == number) + (columns.start, rows.start)
+        boxes.append((columns.start, rows.start, columns.stop, rows.stop))
+        outlines.append(corners)
+        longest.append(_longest_side(corners * (across, down)))
+    ends = np.cumsum([len(corners) for corners in outlines])
+    areas = np.bincount(owners, minlength=count)
+    return np.array(boxes), areas, peaks, np.array(longest), np.concatenate(outlines), ends
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
@@ -111,5 +130,5 @@ def _longest_side(corners: np.ndarray) -> float:
     along = edges / np.hypot(*edges.T)[:, None]
     across = along[:, ::-1] * (-1, 1)
     spans = np.ptp(hull @ along.T, 0), np.ptp(hull @ across.T, 0)
-    smallest = int((spans[0] * spans[1]).argmin())  # one of its sides lies along an edge
-    return float(max(spans[0][smallest], spans[1][smallest]))
+    area, side = spans[0] * spans[1], np.maximum(*spans)  # one of its sides lies along an edge
+    return float(side[area <= area.min() * (1 + 1e-9)].min())  # of several the shortest
