@@ -17,6 +17,7 @@ from refusals import one_line
 
 from invad_fast.inspection.ledger import Ledger, checkpoints
 from invad_fast.inspection.ledger.backup import restore
+from invad_fast.inspection.ledger.gap_tally import Gap, GapTally, tally_of
 from invad_fast.inspection.ledger.part_rows import part_rows
 from invad_fast.inspection.ledger.totals import totals
 from invad_fast.inspection.ledger.verify import verify
@@ -123,8 +124,30 @@ def test_a_close_that_cannot_write_says_so(path: Path) -> None:
     ledger.open_part(None, 0, "r", "d")
     one_line("1 parts could not be recorded .*locked.*do not close", ledger.close)
     other.close()
-    with Ledger(path):  # and lets go of the file
+    with Ledger(path):  # and lets go of the file; the next one makes up for it
         pass
+    assert totals(path).unrecorded == 1 and verify(path)[0] == []
+
+
+def test_a_gap_outlives_its_process_whole_or_as_it_was_before(tmp_path: Path) -> None:
+    ledger, gap = tmp_path / "line.db", Gap(1, 10, 2, 12, 3, "déjà locked" + "é" * 300)
+    tally = GapTally(ledger)
+    assert tally.held() is None
+    tally.hold(gap)
+    newer = Gap(1, 10, 3, 13, 4, "locked")
+    tally.hold(newer)
+    assert GapTally(ledger).held() == newer
+    tally.close()
+    file, whole = tally_of(ledger), tally_of(ledger).read_bytes()
+    for cut in range(1, 60, 7):  # the newer one's write, cut off
+        file.write_bytes(bytes(cut) + whole[cut:])
+        before = GapTally(ledger).held()
+        assert before is not None and before.parts == 3 and before.reason.startswith("déjà")
+    file.write_bytes(whole)
+    GapTally(ledger).clear()
+    assert GapTally(ledger).held() is None
+    file.write_bytes(b"rubbish")
+    assert GapTally(ledger).held() is None
 
 
 def _full_disk(path: str) -> None:

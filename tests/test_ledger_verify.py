@@ -121,6 +121,12 @@ os._exit(1)
     with Ledger(path, patience_ms=0) as ledger:
         assert ledger.open_part(None, 0, "r", "d")[0] > int(done.stdout)
     assert verify(path)[0] == []
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT parts, reason FROM gaps").fetchall()
+    assert rows == [(1500, "database is locked; the process ended in its midst")]
+    with Ledger(path) as ledger:  # once
+        pass
+    assert totals(path).unrecorded == 1500 and verify(path)[0] == []
 
 
 def test_a_restore_keeps_all_of_the_old_ledger(path: Path, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from invad_fast.errors import InputError, first_line
 from invad_fast.files import make_folder
 from invad_fast.inspection.ledger import audit
 from invad_fast.inspection.ledger.checkpoints import Checkpoints
+from invad_fast.inspection.ledger.gap_tally import Gap, GapTally
 from invad_fast.inspection.ledger.place import Hold, refuse_network
 from invad_fast.inspection.ledger.rows import Decision
 from invad_fast.inspection.ledger.schema import RESERVED, prepare
@@ -56,18 +56,8 @@ _DECIDED = "all decided up to id"  # below it nothing is open, and nothing is lo
 # Ids that are reserved at once: of parts that the file never saw, too, none repeats, though the
 # process is killed while the file cannot be written.
 _AHEAD = 100_000
-
-
-@dataclass
-class _Gap:
-    """A row of the table ``gaps`` that is still to be written."""
-
-    began_at: int
-    first_id: int
-    ended_at: int = 0
-    last_id: int = 0
-    parts: int = 0
-    reason: str = ""
+_LAST = """
+SELECT max(ifnull((SELECT max(id) FROM parts), 0), ifnull((SELECT max(last_id) FROM gaps), 0))"""
 
 
 class Ledger:
@@ -95,13 +85,14 @@ class Ledger:
         self.path, self.station = Path(path), station
         self._lock = Turns()
         self._live: set[int] = set()  # recorded as open, and not decided
-        self._gap: _Gap | None = None  # parts without a row
+        self._gap: Gap | None = None  # parts without a row
         self._orphans = 0  # rows whose verdict was not written
         self._fault = ""
         make_folder(self.path.absolute().parent)
         refuse_network(self.path)
         self._hold = Hold(self.path)
         try:
+            self._tally = GapTally(self.path)
             self._connection = _connect(self.path, durability, patience_ms)
             self._begin()
         except BaseException:
@@ -117,7 +108,8 @@ class Ledger:
                 held = dict(connection.execute("SELECT name, value FROM counters"))
                 self._decided = held.get(_DECIDED, 0)
                 connection.execute(_SETTLE, (_now(), "restarted", self._decided))
-                last = connection.execute("SELECT ifnull(max(id), 0) FROM parts").fetchone()[0]
+                self._take_over(connection)
+                last = connection.execute(_LAST).fetchone()[0]
                 self._decided = last
                 self._count(_DECIDED, last)
                 self._next_id = max(last, held.get(RESERVED, 0)) + 1
@@ -132,6 +124,23 @@ class Ledger:
         except InputError:
             connection.close()
             raise
+        self._tally.clear()
+
+    def _take_over(self, connection: sqlite3.Connection) -> None:
+        """Writes the gap in whose midst the process before was killed, if it did not itself."""
+        gap = self._tally.held()
+        known = "SELECT 1 FROM gaps WHERE first_id = ? AND began_at = ?"
+        if gap is None or connection.execute(known, (gap.first_id, gap.began_at)).fetchone():
+            return
+        gap.reason += "; the process ended in its midst"
+        self._insert_gap(connection, gap)
+
+    def _insert_gap(self, connection: sqlite3.Connection, gap: Gap) -> None:
+        values = vars(gap) | {"station": self.station}
+        connection.execute(
+            f"INSERT INTO gaps ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+            tuple(values.values()),
+        )
 
     def __enter__(self) -> Ledger:
         return self
@@ -155,6 +164,7 @@ class Ledger:
             self._write(lambda: self._count(RESERVED, self._next_id - 1))
             missing = self.unrecorded
             self._connection.close()
+            self._tally.close()
         self._hold.release()
         if missing:
             raise InputError(
@@ -206,10 +216,11 @@ class Ledger:
                 self._live.add(id_)
             else:
                 now = _now()
-                self._gap = self._gap or _Gap(began_at=now, first_id=id_)
+                self._gap = self._gap or Gap(began_at=now, first_id=id_)
                 self._gap.ended_at, self._gap.last_id = now, id_
                 self._gap.parts += 1
                 self._gap.reason = self._fault
+                self._tally.hold(self._gap)
         return id_, recorded
 
     def decide(self, decision: Decision) -> bool:
@@ -335,16 +346,14 @@ class Ledger:
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             self._fault = first_line(error)
             return False
+        if self._gap is not None:
+            self._tally.clear()
         self._gap, self._orphans, self._fault = None, 0, ""
         return True
 
     def _make_up(self) -> None:
         if self._gap is not None:
-            values = vars(self._gap) | {"station": self.station}
-            self._connection.execute(
-                f"INSERT INTO gaps ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
-                tuple(values.values()),
-            )
+            self._insert_gap(self._connection, self._gap)
         if self._orphans:
             live = ", ".join(map(str, self._live))
             since = _now(), "ledger", self._decided

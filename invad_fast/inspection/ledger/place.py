@@ -113,7 +113,7 @@ def remove_ledger(path: Path) -> None:
     """
     hold = Hold(path)
     try:
-        for suffix in ("-shm", "-wal", ""):  # a stop in between leaves one that opens
+        for suffix in ("-shm", "-wal", ".gap", ""):  # a stop in between leaves one that opens
             path.with_name(path.name + suffix).unlink(missing_ok=True)
     finally:
         hold.release()
