@@ -25,7 +25,7 @@ FLOORS = (
     "inference evaluation",
     "inspection training",
     "method model reverse_distillation nearest_neighbours method_names",
-    "benchmark demo doctor form_times integrations model_engine demo_line reports",
+    "benchmark demo doctor form_times integrations model_engine demo_line reports serve",
     "cli __main__",
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
@@ -46,6 +46,8 @@ WITHOUT_TORCH = (
     "invad_fast.inspection.sources.simulated_line",
     "invad_fast.data",
     "invad_fast.metrics",
+    "invad_fast.serve.modbus.plc_link",
+    "invad_fast.serve.sinks.sink",
     "invad_fast.cli.app",
 )
 

@@ -1,0 +1,144 @@
+"""A sink: a thread that takes results from a bounded queue to one outlet, and delays nobody.
+
+What found no room in the queue, and what the outlet could not deliver, is lost: counted, told in
+the sink's state, and once as a warning.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Protocol
+
+from invad_fast.errors import InputWarning, first_line
+from invad_fast.inspection.part import Result
+from invad_fast.serve.sinks.outlet import Outlet
+
+QUEUE = 1000  # results that may wait
+_LOOKS = 0.2  # seconds after which the thread looks whether it shall end
+
+
+class Subscription(Protocol):
+    """What the station gives: results that were decided since, in a queue of so many.
+
+    Attributes:
+        waiting: results in the queue.
+        lost: results that found no room.
+    """
+
+    waiting: int
+    lost: int
+
+    def get(self, timeout: float) -> Result | None:
+        """The next; None where none came in time."""
+
+    def close(self) -> None:
+        """No more come."""
+
+
+@dataclass(frozen=True)
+class SinkState:
+    """What became of the results of a sink: ``delivered + lost + waiting`` are all there were.
+
+    Attributes:
+        kind, where: what it is, and where it delivers to.
+        waiting: in its queue, in its hand, or sent and not confirmed.
+        lost: will not be delivered.
+        fault: what is wrong now; empty where nothing is.
+    """
+
+    kind: str
+    where: str
+    delivered: int
+    lost: int
+    waiting: int
+    fault: str
+
+
+class Sink:
+    """Runs an outlet.
+
+    Args:
+        outlet: only this object's thread calls it.
+        results: of which it has the only hand.
+    """
+
+    def __init__(self, outlet: Outlet, results: Subscription) -> None:
+        self._outlet, self._results = outlet, results
+        self._stop, self._drain = threading.Event(), threading.Event()
+        self._taken = self._undelivered = 0
+        self._in_hand = False
+        self._fault, self._until, self._warned = "", 0.0, False
+        self._thread = threading.Thread(target=self._run, name=outlet.kind, daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> SinkState:
+        """What became of the results so far."""
+        outlet = self._outlet
+        lost = self._undelivered + self._results.lost
+        open_ = self._in_hand + outlet.unconfirmed
+        fault = self._fault or outlet.fault
+        if self._results.lost and not fault and self._results.waiting:
+            fault = "it does not keep up"
+        return SinkState(
+            outlet.kind, outlet.where, self._taken - self._undelivered - open_, lost,
+            self._results.waiting + open_, fault,
+        )  # fmt: skip
+
+    def close(self, patience: float = 5.0) -> SinkState:
+        """Delivers what waits, for so many seconds; the rest is lost.
+
+        A thread that hangs in its outlet is left behind.
+        """
+        self._until = time.monotonic() + patience
+        self._results.close()
+        self._drain.set()
+        self._thread.join(patience)
+        self._stop.set()
+        self._thread.join(1.0)
+        state = self.state
+        if state.waiting:
+            state = SinkState(
+                state.kind, state.where, state.delivered, state.lost + state.waiting, 0,
+                state.fault or "it was closed",
+            )  # fmt: skip
+        self._warn(state)
+        return state
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            result = self._results.get(_LOOKS)
+            if result is not None:
+                self._deliver(result)
+            elif self._drain.is_set():
+                break
+            if self._results.lost:
+                self._warn(self.state)
+        self._outlet.close(max(0.0, self._until - time.monotonic()))
+
+    def _deliver(self, result: Result) -> None:
+        self._in_hand = True
+        self._taken += 1
+        try:
+            self._outlet.send(result, self._stop)
+            self._fault = ""
+        except Exception as error:  # whatever it is, the next result is another matter
+            self._undelivered += 1
+            self._fault = first_line(error)
+        finally:
+            self._in_hand = False
+        if self._undelivered:
+            self._warn(self.state)
+
+    def _warn(self, state: SinkState) -> None:
+        """Once: that results are lost, and why; how many, the state says."""
+        if state.lost and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{state.kind} {state.where}: {state.lost} results are lost: {state.fault}",
+                InputWarning,
+                stacklevel=1,
+            )
