@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import threading
 import time
 from queue import Empty, SimpleQueue
@@ -132,7 +133,9 @@ class Mqtt:
         client.publish(self._state_topic, "online", qos=1, retain=True)
 
     def _not_reached(self, *_: Any) -> None:
-        self.fault = "the broker cannot be reached"
+        error = sys.exc_info()[1]  # paho calls while it handles it
+        why = "" if error is None else f": {first_line(error)}"
+        self.fault = f"the broker cannot be reached{why}"
 
     def _lost(self, client: Any, _: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure and not self.fault:
@@ -157,7 +160,7 @@ def _parts(url: str) -> tuple[bool, str, str, int, str]:
             f"or a file that {PASSWORD}_FILE names"
         )
     topic = unquote(found.path).strip("/")
-    if not topic or set(topic) & set("+#\0") or found.query or found.fragment:
+    if not topic or set(topic) & set("+#\0") or set(url) & set("?#"):
         raise InputError(f"a topic without + and # belongs into the broker's address: {_FORM}")
     tls = found.scheme == "mqtts"
     return (

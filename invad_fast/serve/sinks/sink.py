@@ -1,7 +1,7 @@
 """A sink: a thread that takes results from a bounded queue to one outlet, and delays nobody.
 
 What found no room in the queue, and what the outlet could not deliver, is lost: counted, told in
-the sink's state, and once as a warning.
+the sink's state, and as a warning when it begins and at the end.
 """
 
 from __future__ import annotations
@@ -9,33 +9,16 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from invad_fast.errors import InputWarning, first_line
 from invad_fast.inspection.part import Result
 from invad_fast.serve.sinks.outlet import Outlet
+from invad_fast.serve.subscription import Subscription
 
 QUEUE = 1000  # results that may wait
+_SLOW = "it does not keep up"
 _LOOKS = 0.2  # seconds after which the thread looks whether it shall end
-
-
-class Subscription(Protocol):
-    """What the station gives: results that were decided since, in a queue of so many.
-
-    Attributes:
-        waiting: results in the queue.
-        lost: results that found no room.
-    """
-
-    waiting: int
-    lost: int
-
-    def get(self, timeout: float) -> Result | None:
-        """The next; None where none came in time."""
-
-    def close(self) -> None:
-        """No more come."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +53,7 @@ class Sink:
         self._stop, self._drain = threading.Event(), threading.Event()
         self._taken = self._undelivered = 0
         self._in_hand = False
-        self._fault, self._until, self._warned = "", 0.0, False
+        self._fault, self._why, self._until, self._told = "", _SLOW, 0.0, 0
         self._thread = threading.Thread(target=self._run, name=outlet.kind, daemon=True)
         self._thread.start()
 
@@ -82,7 +65,7 @@ class Sink:
         open_ = self._in_hand + outlet.unconfirmed
         fault = self._fault or outlet.fault
         if self._results.lost and not fault and self._results.waiting:
-            fault = "it does not keep up"
+            fault = _SLOW
         return SinkState(
             outlet.kind, outlet.where, self._taken - self._undelivered - open_, lost,
             self._results.waiting + open_, fault,
@@ -101,11 +84,10 @@ class Sink:
         self._thread.join(1.0)
         state = self.state
         if state.waiting:
-            state = SinkState(
-                state.kind, state.where, state.delivered, state.lost + state.waiting, 0,
-                state.fault or "it was closed",
-            )  # fmt: skip
-        self._warn(state)
+            self._why = state.fault or "it was closed"
+            state = replace(state, lost=state.lost + state.waiting, waiting=0, fault=self._why)
+        if state.lost > self._told:
+            self._warn(state)
         return state
 
     def _run(self) -> None:
@@ -115,7 +97,7 @@ class Sink:
                 self._deliver(result)
             elif self._drain.is_set():
                 break
-            if self._results.lost:
+            if self._results.lost and not self._told:
                 self._warn(self.state)
         self._outlet.close(max(0.0, self._until - time.monotonic()))
 
@@ -127,18 +109,18 @@ class Sink:
             self._fault = ""
         except Exception as error:  # whatever it is, the next result is another matter
             self._undelivered += 1
-            self._fault = first_line(error)
+            self._fault = self._why = first_line(error)
         finally:
             self._in_hand = False
-        if self._undelivered:
+        if self._undelivered and not self._told and not self._stop.is_set():
             self._warn(self.state)
 
     def _warn(self, state: SinkState) -> None:
-        """Once: that results are lost, and why; how many, the state says."""
-        if state.lost and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{state.kind} {state.where}: {state.lost} results are lost: {state.fault}",
-                InputWarning,
-                stacklevel=1,
-            )
+        """When the first is lost, and at the end; how many in between, the state says."""
+        self._told = state.lost
+        results = "result" if state.lost == 1 else "results"
+        warnings.warn(
+            f"{state.kind} {state.where}: {state.lost} {results} lost: {self._why}",
+            InputWarning,
+            stacklevel=1,
+        )

@@ -36,6 +36,7 @@ class Webhook:
         url: https://…; http:// too, where the network is the plant's own.
         station: part of each message's id.
         tries: after which a result is given up.
+        pause: seconds after the first try; each one after is twice as long, up to half a minute.
 
     Raises:
         InputError: for another URL, where there is no secret, and where httpx is not installed.
@@ -44,7 +45,9 @@ class Webhook:
     kind = "webhook"
     unconfirmed = 0
 
-    def __init__(self, url: str, station: str, tries: int = _TRIES) -> None:
+    def __init__(
+        self, url: str, station: str, tries: int = _TRIES, pause: float = _FIRST_PAUSE
+    ) -> None:
         try:
             import httpx
         except ImportError:
@@ -54,7 +57,7 @@ class Webhook:
             raise InputError("a webhook's address is https://host/path")
         if found.password is not None:
             raise InputError("no password in a webhook's address: its requests are signed")
-        self._url, self._station, self._tries = url, station, tries
+        self._url, self._station, self._tries, self._pause = url, station, tries, pause
         self._key = _key()
         self.where, self.fault = f"{found.scheme}://{found.hostname}{found.path}", ""
         self._client = httpx.Client(timeout=_TIMEOUT)
@@ -63,7 +66,7 @@ class Webhook:
         """Tries until it is taken; a refusal for good is not tried again."""
         body = json.dumps(result.row(), allow_nan=False).encode()
         number = sha256(f"{self._station}\0{result.id}".encode()).hexdigest()[:32]
-        pause = _FIRST_PAUSE
+        pause = self._pause
         for left in range(self._tries - 1, -1, -1):
             self.fault, lasting = self._try(number, body)
             if not self.fault:
