@@ -22,16 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import stub_engine as stub
 from line_recipe import MAKER, recipe
+from PIL import Image
 from refusals import one_line
 
 from invad_fast.errors import InputWarning
 from invad_fast.inspection import Inspector, Result
+from invad_fast.inspection.pictures import Pictured
 from invad_fast.serve.sinks.json_lines import JsonLines
 from invad_fast.serve.sinks.mqtt import PASSWORD, Mqtt
 from invad_fast.serve.sinks.outlet import Outlet, Undelivered
+from invad_fast.serve.sinks.overlays import Overlays, rejects
 from invad_fast.serve.sinks.sink import Sink
 from invad_fast.serve.sinks.webhook import SECRET, Webhook
 from invad_fast.serve.subscription import Subscription
@@ -215,6 +219,80 @@ def test_the_queue_is_bounded() -> None:
     queue.close()
     queue.offer(sample())
     assert queue.get(60) is None and queue.lost == 7
+
+
+# ---- overlay pictures
+
+
+def overlaid(folder: Path, parts: int, gib: float = 1.0, side: int = 40, **changes):
+    """What became of so many rejects, and as many passes, on frames twice as wide as high."""
+    queue: Subscription[Pictured] = Subscription(16)
+    sink = Sink(Overlays(folder / "overlays", gib), queue)
+    offered = []
+
+    def offer(pictured: Pictured) -> None:
+        if rejects(pictured):
+            offered.append(pictured.result)
+            queue.offer(pictured)
+
+    with Inspector(
+        recipe(folder, **changes), folder / "line.db", engine=MAKER, in_process=True,
+        on_pictured=offer,
+    ) as line:  # fmt: skip
+        for _ in range(parts):
+            for red in (100, 200):
+                frame = np.full((side, 2 * side, 3), (red, 0, 0), np.uint8)
+                line.inspect(frame, pixel_format="RGB8")
+            wait_until(lambda: not queue.waiting)
+    return offered, sink.close()
+
+
+def test_overlays(tmp_path: Path) -> None:
+    offered, state = overlaid(tmp_path, 3)
+    assert (state.delivered, state.lost, state.fault) == (3, 0, "")
+    found = sorted((tmp_path / "overlays").rglob("*.*"))
+    day = time.strftime("%Y-%m-%d", time.gmtime(offered[0].decided_at / 1e6))
+    assert [each.relative_to(tmp_path / "overlays").as_posix() for each in found] == [
+        f"{day}/{each.id:010d}-0.jpg" for each in offered
+    ]
+    with Image.open(found[0]) as picture:
+        assert picture.size == (80, 40)
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert abs(pixels[20, 40] - (200, 0, 0)).max() > 40  # the map lies over it
+
+
+def test_overlays_of_large_frames(tmp_path: Path) -> None:
+    overlaid(tmp_path, 1, side=1000)
+    with Image.open(next((tmp_path / "overlays").rglob("*.jpg"))) as picture:
+        assert picture.size == (1280, 640)
+
+
+def test_overlays_have_a_quota(tmp_path: Path) -> None:
+    first, _ = overlaid(tmp_path, 4)
+    folder = tmp_path / "overlays"
+    size = max(each.stat().st_size for each in folder.rglob("*.jpg"))
+    old = folder / "2020-01-01"
+    old.mkdir()
+    (old / "0000000001-0.jpg").write_bytes(bytes(size))
+    (folder / "notes.jpg").write_text("mine")
+    (old / "holiday.jpg").write_text("mine")
+    last, state = overlaid(tmp_path, 3, gib=4.5 * size / 2**30)
+    assert state.delivered == 3 and state.lost == 0
+    left = sorted(each.name for each in folder.rglob("*.jpg"))
+    expected = [f"{each.id:010d}-0.jpg" for each in (*first, *last)[-4:]]
+    assert left == sorted([*expected, "notes.jpg", "holiday.jpg"])
+
+
+def test_overlays_of_a_full_disk(tmp_path: Path) -> None:
+    """A folder whose name is taken by a file: nothing can be written, no result is delayed."""
+    (tmp_path / "overlays").mkdir()
+    (tmp_path / "overlays" / time.strftime("%Y-%m-%d", time.gmtime())).write_text("a file")
+    with pytest.warns(InputWarning, match="overlay pictures .* lost"):
+        offered, state = overlaid(tmp_path, 2)
+    assert (state.delivered, state.lost) == (0, 2) and len(offered) == 2
+    one_line(
+        "is a file", lambda: Overlays(tmp_path / "overlays" / os.listdir(tmp_path / "overlays")[0])
+    )
 
 
 # ---- MQTT

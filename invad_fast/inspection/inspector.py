@@ -37,7 +37,7 @@ from invad_fast.inspection.part import (
     verdict_of,
     whole,
 )
-from invad_fast.inspection.pictures import PictureStore
+from invad_fast.inspection.pictures import Pictured, PictureStore
 from invad_fast.inspection.preprocess import (
     check_pixel_format,
 )
@@ -64,6 +64,8 @@ class Inspector:
         in_process: run the engine in a thread of this process, for research: one that hangs
             cannot be stopped, and one that crashes takes the process with it.
         on_result: called with each result, in a thread of its own.
+        on_pictured: called with each result and its frames, in the thread that decided it, which
+            it must not hold up. It costs a copy of each frame.
         copy_to: URL of a PostgreSQL database that gets a copy of the ledger, in its own time.
         engine: "module:function" that makes a Predictor of a recipe; the recipe's model file by
             itself.
@@ -80,6 +82,7 @@ class Inspector:
         *,
         in_process: bool = False,
         on_result: Callable[[Result], None] | None = None,
+        on_pictured: Callable[[Pictured], None] | None = None,
         copy_to: str | None = None,
         engine: str = MODEL,
     ) -> None:
@@ -93,6 +96,7 @@ class Inspector:
         self._ledger_path = Path(ledger)
         self._engine_kind = ThreadEngine if in_process else ProcessEngine
         self._maker = engine
+        self._on_pictured = on_pictured
         self._closing = threading.Lock()
         self._current = ""
         self._golden = 0
@@ -177,6 +181,7 @@ class Inspector:
 
     def _begin(self, recipe: Recipe) -> Line:
         line = Line(recipe, self._maker, self._engine_kind)
+        line.keeps_frames = self._on_pictured is not None
         self._loop.begin(line)
         return line
 
@@ -542,11 +547,13 @@ class Inspector:
                 result = result_of(part, views, Verdict.NOT_INSPECTED, Reason.LEDGER)
             self._delivery.give(result)
             self._look_for_drift(part.line, result)
+            with self._loop.lock:
+                originals = dict(part.originals)  # a late view may come all the same
             settings = part.line.recipe.pictures
             if part.line.store is not None and settings is not None:
-                with self._loop.lock:
-                    originals = dict(part.originals)  # a late view may come all the same
                 part.line.store.offer(result, originals, settings)
+            if self._on_pictured is not None:
+                self._on_pictured(Pictured(result, originals, part.line.recipe))
         return result
 
     def _look_for_drift(self, line: Line, result: Result) -> None:

@@ -35,6 +35,7 @@ class Line:
         fault: what failed last; empty where all is well.
         parts: open parts of this recipe.
         store: of the pictures that are kept; None for none.
+        keeps_frames: somebody else wants the frames too.
         watch: of drift; None for none.
         retired: it gets no more parts, and ends with the last.
     """
@@ -50,6 +51,7 @@ class Line:
         self.fault = ""
         self.parts = 0
         self.store: PictureStore | None = None
+        self.keeps_frames = False
         # The drift watch needs figures of the pictures, checked or not.
         measured = None if recipe.drift is None else FrameChecks(frozen=False)
         checks = recipe.frame_checks or measured
@@ -78,7 +80,7 @@ class Line:
                 levels=recipe.score.levels, out=slots.inputs[frame.slot],
                 interpolation=recipe.score.interpolation,
             )  # fmt: skip
-            if self.store is not None:
+            if self.store is not None or self.keeps_frames:
                 original = Original(np.array(image), pixel_format, recipe.score.levels)
                 frame.part.originals[frame.view] = original
             if self._check is not None:

@@ -21,7 +21,7 @@ from invad_fast.files import make_folder, written_whole
 from invad_fast.inspection.ledger import Ledger
 from invad_fast.inspection.part import Result
 from invad_fast.inspection.preprocess import frame_size, preprocess
-from invad_fast.inspection.recipe import Pictures, near
+from invad_fast.inspection.recipe import Pictures, Recipe, near
 from invad_fast.prediction import Verdict
 
 _WAITING = 32  # parts whose pictures wait to be written; more are counted and let go
@@ -35,6 +35,15 @@ class Original:
     pixels: np.ndarray
     pixel_format: str
     levels: Levels | None
+
+
+@dataclass(frozen=True, eq=False)
+class Pictured:
+    """A result with the frames of its views, by number, and the recipe that it was decided by."""
+
+    result: Result
+    originals: dict[int, Original]
+    recipe: Recipe
 
 
 class PictureStore:

@@ -1,47 +1,48 @@
-"""Results for one who may be slow: a queue of so many, which never holds up who fills it."""
+"""For one who may be slow: a queue of so many, which never holds up who fills it."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import Generic, TypeVar
 
-from invad_fast.inspection.part import Result
+T = TypeVar("T")
 
 
-class Subscription:
+class Subscription(Generic[T]):
     """Filled by `offer`, emptied by `get`, each from any thread.
 
     Attributes:
-        lost: results that found no room.
+        lost: what found no room.
 
     Args:
-        capacity: results that may wait; one that finds no room is lost.
+        capacity: how many may wait; what finds no room is lost.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._changed = threading.Condition()
-        self._waiting: deque[Result] = deque()
+        self._waiting: deque[T] = deque()
         self._closed = False
         self.lost = 0
 
     @property
     def waiting(self) -> int:
-        """Results in the queue."""
+        """How many are in the queue."""
         return len(self._waiting)
 
-    def offer(self, result: Result) -> None:
-        """Takes the result in, or counts it."""
+    def offer(self, item: T) -> None:
+        """Takes it in, or counts it."""
         with self._changed:
             if self._closed:
                 return
             if len(self._waiting) == self._capacity:
                 self.lost += 1
                 return
-            self._waiting.append(result)
+            self._waiting.append(item)
             self._changed.notify()
 
-    def get(self, timeout: float) -> Result | None:
+    def get(self, timeout: float) -> T | None:
         """The next; None where none came in so many seconds, or none will."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed, timeout)

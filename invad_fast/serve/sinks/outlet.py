@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from invad_fast.errors import InputError
-from invad_fast.inspection.part import Result
 
 
 class Undelivered(InputError):
     """A result did not get where it should, and will not: one line of why."""
 
 
-class Outlet(Protocol):
-    """A place for results. One thread calls it, and nobody waits for that thread.
+T = TypeVar("T", contravariant=True)
+
+
+class Outlet(Protocol[T]):
+    """A place for results, with their frames or without. One thread calls it; nobody waits for it.
 
     Attributes:
         kind: what the sink is called, in a word or two.
@@ -28,7 +30,7 @@ class Outlet(Protocol):
     fault: str
     unconfirmed: int
 
-    def send(self, result: Result, stop: threading.Event) -> None:
+    def send(self, result: T, stop: threading.Event) -> None:
         """Delivers a result; gives up early where ``stop`` is set.
 
         Raises:

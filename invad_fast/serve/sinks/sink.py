@@ -10,9 +10,9 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from invad_fast.errors import InputWarning, first_line
-from invad_fast.inspection.part import Result
 from invad_fast.serve.sinks.outlet import Outlet
 from invad_fast.serve.subscription import Subscription
 
@@ -40,7 +40,10 @@ class SinkState:
     fault: str
 
 
-class Sink:
+T = TypeVar("T")
+
+
+class Sink(Generic[T]):
     """Runs an outlet.
 
     Args:
@@ -48,7 +51,7 @@ class Sink:
         results: of which it has the only hand.
     """
 
-    def __init__(self, outlet: Outlet, results: Subscription) -> None:
+    def __init__(self, outlet: Outlet[T], results: Subscription[T]) -> None:
         self._outlet, self._results = outlet, results
         self._stop, self._drain = threading.Event(), threading.Event()
         self._taken = self._undelivered = 0
@@ -101,7 +104,7 @@ class Sink:
                 self._warn(self.state)
         self._outlet.close(max(0.0, self._until - time.monotonic()))
 
-    def _deliver(self, result: Result) -> None:
+    def _deliver(self, result: T) -> None:
         self._in_hand = True
         self._taken += 1
         try:
