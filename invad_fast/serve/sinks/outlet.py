@@ -22,13 +22,15 @@ class Outlet(Protocol[T]):
         kind: what the sink is called, in a word or two.
         where: file or address, without a secret.
         fault: what keeps it from delivering now, while it goes on trying; empty where nothing does.
-        unconfirmed: results that were sent and that the other side has not confirmed yet.
     """
 
     kind: str
     where: str
     fault: str
-    unconfirmed: int
+
+    @property
+    def unconfirmed(self) -> int:
+        """Results that were sent and that the other side has not confirmed yet."""
 
     def send(self, result: T, stop: threading.Event) -> None:
         """Delivers a result; gives up early where ``stop`` is set.

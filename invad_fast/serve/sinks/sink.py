@@ -77,8 +77,10 @@ class Sink(Generic[T]):
     def close(self, patience: float = 5.0) -> SinkState:
         """Delivers what waits, for so many seconds; the rest is lost.
 
-        A thread that hangs in its outlet is left behind.
+        A thread that hangs in its outlet is left behind. Once closed it stays so.
         """
+        if self._drain.is_set():
+            return self.state
         self._until = time.monotonic() + patience
         self._results.close()
         self._drain.set()

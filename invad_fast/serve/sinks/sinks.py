@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -106,11 +107,9 @@ class Sinks:
 
     def close(self) -> None:
         """Delivers what waits, each for some seconds; all at once."""
-        for queue in (*self._results, *self._pictures):
-            queue.close()
-        for sink in self._sinks:
-            sink.close()
-        self._sinks.clear()
+        if self._sinks:
+            with ThreadPoolExecutor(len(self._sinks)) as at_once:
+                list(at_once.map(Sink.close, self._sinks))
 
     def _begin(self, outlet: Outlet[Result]) -> None:
         queue: Subscription[Result] = Subscription(QUEUE)

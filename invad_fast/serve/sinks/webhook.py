@@ -51,7 +51,7 @@ class Webhook:
         try:
             import httpx
         except ImportError:
-            raise InputError("a webhook needs httpx: pip install 'invad-fast[serve]'") from None
+            raise InputError("a webhook needs httpx: pip install 'invad-fast[webhook]'") from None
         found = urlsplit(url)
         if found.scheme not in ("https", "http") or not found.hostname:
             raise InputError("a webhook's address is https://host/path")
