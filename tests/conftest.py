@@ -12,6 +12,7 @@ import emulated_cuda
 import numpy as np
 import pytest
 import sample_sets
+import sink_servers
 import torch
 from PIL import Image
 from tiny_training import EPOCHS, fit, tiny
@@ -154,3 +155,26 @@ def whole_run(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def run(whole_run: Path, tmp_path: Path) -> Path:
     """A copy of that run, to be damaged."""
     return Path(shutil.copytree(whole_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def port() -> int:
+    """Of the loopback interface, which nobody listens on."""
+    return sink_servers.free_port()
+
+
+@pytest.fixture
+def broker(port: int, tmp_path: Path) -> Iterator[sink_servers.Broker]:
+    """An MQTT broker that takes anybody."""
+    made = sink_servers.Broker(port, tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[sink_servers.Receiver]:
+    """A server that takes what is signed with the key, which this process has."""
+    pytest.importorskip("standardwebhooks", reason="pip install standardwebhooks")
+    monkeypatch.setenv("INVAD_FAST_WEBHOOK_SECRET", sink_servers.KEY)
+    with sink_servers.listening() as server:
+        yield server

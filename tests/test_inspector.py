@@ -23,10 +23,12 @@ SCHEMA = json.loads((files("invad_fast") / "result.schema.json").read_text())
 RGB = {"pixel_format": "RGB8"}
 
 
-def inspector(folder: Path, *, in_process: bool = False, on_result=None, **changes) -> Inspector:
+def inspector(
+    folder: Path, *, in_process: bool = False, on_result=None, on_pictured=None, **changes
+) -> Inspector:
     return Inspector(
         recipe(folder, **changes), folder / "line.db",
-        engine=MAKER, in_process=in_process, on_result=on_result,
+        engine=MAKER, in_process=in_process, on_result=on_result, on_pictured=on_pictured,
     )  # fmt: skip
 
 
@@ -112,12 +114,13 @@ def test_results_reach_who_waits(tmp_path: Path) -> None:
     assert called == results and done == results[:1]
 
 
-def test_a_callback_that_raises_holds_up_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("callback", ["on_result", "on_pictured"])
+def test_a_callback_that_raises_holds_up_nothing(tmp_path: Path, callback: str) -> None:
     def fail(result: object) -> None:
         raise KeyError("mine")
 
     told = pytest.warns(UserWarning, match="callback failed for part 'x'.*KeyError")
-    with told, inspector(tmp_path, on_result=fail) as line:
+    with told, inspector(tmp_path, **{callback: fail}) as line:
         assert line.inspect(stub.picture(1), "x", **RGB).verdict is Verdict.PASS
         assert line.inspect(stub.picture(1), "y", **RGB).verdict is Verdict.PASS
 

@@ -7,11 +7,13 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
+from typing import TypeVar
 
 from invad_fast.errors import InputWarning, first_line
 from invad_fast.inspection.part import Result
 
 Callback = Callable[[Result], None]
+T = TypeVar("T")
 
 
 class Delivery:
@@ -62,7 +64,7 @@ class Delivery:
             if not self._closed:
                 self._calls.put((function, result))
                 return
-        _call(function, result)
+        call(function, result, result.part_id)
 
     def close(self) -> None:
         """Returns when all callbacks have been called."""
@@ -75,17 +77,18 @@ class Delivery:
             self._thread.join()
 
     def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            _call(*call)
+        while (called := self._calls.get()) is not None:
+            function, result = called
+            call(function, result, result.part_id)
 
 
-def _call(function: Callback, result: Result) -> None:
+def call(function: Callable[[T], None], given: T, part_id: str) -> None:
+    """Calls it; what it raises is told, and harms nobody else."""
     try:
-        function(result)
+        function(given)
     except Exception as error:
         warnings.warn(
-            f"a callback failed for part {result.part_id!r}: {type(error).__name__}: "
-            f"{first_line(error)}",
+            f"a callback failed for part {part_id!r}: {type(error).__name__}: {first_line(error)}",
             InputWarning,
             stacklevel=1,
         )

@@ -19,7 +19,7 @@ from invad_fast.checked import unknown_name
 from invad_fast.errors import InputError
 from invad_fast.inspection.accounts import Accounts
 from invad_fast.inspection.decided import decision_of, result_of
-from invad_fast.inspection.delivery import Delivery
+from invad_fast.inspection.delivery import Delivery, call
 from invad_fast.inspection.drift.history import earlier_parts, observed
 from invad_fast.inspection.drift.watch import Alarm, DriftWatch
 from invad_fast.inspection.engine import MODEL
@@ -553,7 +553,8 @@ class Inspector:
             if part.line.store is not None and settings is not None:
                 part.line.store.offer(result, originals, settings)
             if self._on_pictured is not None:
-                self._on_pictured(Pictured(result, originals, part.line.recipe))
+                pictured = Pictured(result, originals, part.line.recipe)
+                call(self._on_pictured, pictured, result.part_id)
         return result
 
     def _look_for_drift(self, line: Line, result: Result) -> None:

@@ -185,10 +185,11 @@ class PlcLink:
         return port
 
     async def _end(self) -> None:
-        await self._server.close()
-        async with self._writing:  # a trigger that is being opened stays one
-            for task in self._tasks:
-                task.cancel()
+        await self._server.close()  # a trigger that is being opened stays one
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

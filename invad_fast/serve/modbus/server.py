@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from invad_fast.errors import InputError
+from invad_fast.errors import InputError, first_line
 from invad_fast.serve.modbus.register_map import UNIT
 
 _MOST = 8  # connections; then the one that was silent longest goes: a PLC leaves dead ones behind
@@ -35,6 +35,7 @@ class Registers(Protocol):
 
 @dataclass(eq=False)
 class _Connection:
+    task: asyncio.Task[Any] | None
     writer: asyncio.StreamWriter
     heard: float = field(default_factory=time.monotonic)
 
@@ -92,8 +93,10 @@ class ModbusServer:
         """Ends all connections."""
         if self._server is not None:
             self._server.close()
-            for each in list(self._connections):
-                each.writer.transport.abort()
+        for each in self._connections:
+            each.writer.transport.abort()
+        tasks = [each.task for each in self._connections if each.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host = writer.get_extra_info("peername")[0]
@@ -102,7 +105,7 @@ class ModbusServer:
             return
         if len(self._connections) == _MOST:
             min(self._connections, key=lambda each: each.heard).writer.transport.abort()
-        connection = _Connection(writer)
+        connection = _Connection(asyncio.current_task(), writer)
         self._connections.append(connection)
         try:
             while await self._answer_one(reader, writer):
@@ -148,10 +151,14 @@ class ModbusServer:
             return ExceptionResponse(function & 0x7F, ExcCodes.GATEWAY_NO_RESPONSE)
         if function not in _FUNCTIONS:
             return ExceptionResponse(function & 0x7F, ExcCodes.ILLEGAL_FUNCTION)
-        request: Any = self._decoder.decode(message)
-        if request is None:
-            return ExceptionResponse(function, ExcCodes.ILLEGAL_VALUE)
-        return await request.datastore_update(self._store, unit)
+        try:
+            request: Any = self._decoder.decode(message)
+            if request is None:
+                return ExceptionResponse(function, ExcCodes.ILLEGAL_VALUE)
+            return await request.datastore_update(self._store, unit)
+        except Exception as error:  # a fault of ours: the PLC is told that its request failed
+            self._tell(f"Modbus: a request failed: {type(error).__name__}: {first_line(error)}")
+            return ExceptionResponse(function, ExcCodes.DEVICE_FAILURE)
 
 
 class _Store:

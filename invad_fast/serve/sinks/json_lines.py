@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -116,8 +117,8 @@ class JsonLines:
 def _refuse_foreign(path: Path) -> None:
     """A recipe or a ledger that was named by mistake is not written into."""
     try:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder: give a file for the JSON lines")
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for its other end
+            raise InputError(f"{path} is a folder, a device or a pipe: give a file")
         with open(path, "rb") as file:
             first = file.readline(_LONGEST_LINE)
     except FileNotFoundError:

@@ -55,6 +55,7 @@ class Mqtt:
         self.fault = "it is being connected"
         self._sent: set[int] = set()
         self._early: set[int] = set()  # confirmed before `publish` had told their number
+        self._greetings: set[int] = set()
         # Paho calls back with its own locks held: a queue that never blocks is all that is shared.
         self._confirmed: SimpleQueue[int] = SimpleQueue()
         self._client = Client(CallbackAPIVersion.VERSION2, f"invad-fast-{secrets.token_hex(6)}")
@@ -120,6 +121,8 @@ class Mqtt:
     def _confirm(self, number: int) -> None:
         if number in self._sent:
             self._sent.remove(number)
+        elif number in self._greetings:
+            self._greetings.remove(number)
         else:
             self._early.add(number)
 
@@ -130,7 +133,8 @@ class Mqtt:
             self.fault = f"the broker refuses: {code}"
             return
         self.fault = ""
-        client.publish(self._state_topic, "online", qos=1, retain=True)
+        greeting = client.publish(self._state_topic, "online", qos=1, retain=True)
+        self._greetings.add(greeting.mid)
 
     def _not_reached(self, *_: Any) -> None:
         error = sys.exc_info()[1]  # paho calls while it handles it
