@@ -28,6 +28,7 @@ from refusals import one_line
 from invad_fast.inspection.cameras.triggered import TriggeredCameras
 from invad_fast.inspection.ledger.part_rows import part_rows
 from invad_fast.inspection.ledger.totals import totals
+from invad_fast.inspection.part import Ticket
 from invad_fast.inspection.recipe import CameraSettings
 from invad_fast.serve.modbus.plc_link import PlcLink
 from invad_fast.serve.modbus.register_map import Code, Status
@@ -58,6 +59,36 @@ def test_parts_and_reconnects(tmp_path: Path) -> None:
         assert rows[part_id]["verdict"] == output.code.name
         assert rows[part_id]["encoder"] == output.encoder
         assert output.passes == (rows[part_id]["verdict"] == "PASS")
+
+
+def test_parts_that_overtake_each_other(tmp_path: Path) -> None:
+    """The first trigger's picture comes last: results are matched by id."""
+    tickets: list[Ticket] = []
+    with linked(tmp_path, tickets.append) as (_, link):
+        plc = plc_of(link)
+        for part_id in (7, 5, 6):
+            plc.part(part_id, 100 + part_id)
+        wait_until(lambda: len(tickets) == 3, plc.scan)
+        for ticket in reversed(tickets):
+            red = 200 if ticket.part_id == "5" else 100
+            ticket.frame(stub.picture(red), 0, "RGB8").result(10)
+        finish(plc)
+    assert [(each.part_id, each.encoder, each.passes) for each in plc.outputs] == [
+        (6, 106, True), (5, 105, False), (7, 107, True)
+    ]  # fmt: skip
+
+
+def test_a_belt(tmp_path: Path) -> None:
+    pictures = Pictures(dict.fromkeys(range(1, 1000), Code.PASS))
+    stop = threading.Event()
+    with linked(tmp_path, pictures) as (_, link):
+        plc = plc_of(link)
+        belt = threading.Thread(target=plc.run, args=(50, stop))
+        belt.start()
+        wait_until(lambda: len(plc.outputs) >= 20)
+        stop.set()
+        belt.join()
+    assert all(each.passes and each.encoder == 1000 * each.part_id for each in plc.outputs)
 
 
 def test_late_is_a_reject_and_three_a_fault(tmp_path: Path) -> None:

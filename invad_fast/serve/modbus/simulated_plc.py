@@ -6,6 +6,7 @@ its id and its encoder count says so within its time; anything else is a reject.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from invad_fast.serve.modbus.register_map import (
     number_of,
     words,
 )
+
+_SCAN = 0.01  # seconds
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,19 @@ class SimulatedPlc:
         self._reset = False
         self._see(found)
         return True
+
+    def run(self, rate: float, stop: threading.Event, every: int = 1000) -> None:
+        """A belt: so many parts a second until ``stop`` is set, scanned every 10 ms.
+
+        Args:
+            every: encoder counts between two parts.
+        """
+        started, parts = time.monotonic(), 0
+        while not stop.wait(_SCAN):
+            if time.monotonic() >= started + parts / rate:
+                parts += 1
+                self.part(parts, every * parts & 0xFFFFFFFF)
+            self.scan()
 
     def reset_fault(self) -> None:
         """The operator presses the button: with the next scan latched faults go."""
