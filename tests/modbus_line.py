@@ -94,9 +94,9 @@ def run_parts(
     finish(plc)
     outputs = {each.part_id: each for each in plc.outputs}
     assert len(outputs) == len(plc.outputs) == len(ids), "a part has two outputs, or none"
-    wrong = [i for i in ids if outputs[i].code is not pictures.wanted[i]]
-    assert not wrong, f"other verdicts than their pictures: {wrong[:5]}"
     assert plc.wrong == plc.late == 0
+    wrong = [outputs[i] for i in ids if outputs[i].code is not pictures.wanted[i]]
+    assert not wrong, f"other verdicts than their pictures: {wrong[:5]}"
     plc.disconnect()
     return plc
 

@@ -78,6 +78,23 @@ def test_parts_that_overtake_each_other(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_ready_while_there_is_room(tmp_path: Path) -> None:
+    """Whoever heeds it loses no result, however many come at once."""
+    tickets: list[Ticket] = []
+    with linked(tmp_path, tickets.append) as (_, link):
+        plc = plc_of(link)
+        for part_id in range(20):
+            plc.part(part_id, 0)
+        wait_until(lambda: len(tickets) == 8, plc.scan)
+        for _ in range(20):
+            plc.scan()
+        assert len(tickets) == 8 and Status.READY not in plc.status and not plc.outputs
+        for ticket in tickets[:]:
+            ticket.frame(stub.picture(100), 0, "RGB8").result(10)
+        wait_until(lambda: len(tickets) == 16, plc.scan)
+        assert link.state.lost == 0
+
+
 def test_a_belt(tmp_path: Path) -> None:
     pictures = Pictures(dict.fromkeys(range(1, 1000), Code.PASS))
     stop = threading.Event()

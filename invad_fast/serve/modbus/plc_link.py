@@ -217,7 +217,8 @@ class PlcLink:
         if address >= PLC_FIRST and address + count <= PLC_FIRST + PLC_COUNT:
             return held.read_plc()[address - PLC_FIRST :][:count]
         if address >= STATION_FIRST and address + count <= STATION_FIRST + STATION_COUNT:
-            room = held.waiting < MOST_WAITING
+            # Each open part may become a result before the next is taken.
+            room = held.waiting + held.open_parts < MOST_WAITING
             held.ready = self._is_able and room and not self._camera.locked()
             return held.read_station()[address - STATION_FIRST :][:count]
         return None
