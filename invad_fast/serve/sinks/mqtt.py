@@ -56,7 +56,8 @@ class Mqtt:
         self._sent: set[int] = set()
         self._early: set[int] = set()  # confirmed before `publish` had told their number
         self._greetings: set[int] = set()
-        # Paho calls back with its own locks held: a queue that never blocks is all that is shared.
+        self._books = threading.Lock()  # of the sets; never held while paho is called
+        # Paho calls back with its own locks held: a queue that never blocks is all it may touch.
         self._confirmed: SimpleQueue[int] = SimpleQueue()
         self._client = Client(CallbackAPIVersion.VERSION2, f"invad-fast-{secrets.token_hex(6)}")
         if user:
@@ -87,10 +88,11 @@ class Mqtt:
             self._await_confirmation(_LOOKS)
         message = json.dumps(result.row(), allow_nan=False)
         sent = self._client.publish(self._topic, message, qos=1)
-        if sent.mid in self._early:
-            self._early.remove(sent.mid)
-        else:
-            self._sent.add(sent.mid)
+        with self._books:
+            if sent.mid in self._early:
+                self._early.remove(sent.mid)
+            else:
+                self._sent.add(sent.mid)
 
     def close(self, patience: float) -> None:
         """Waits for what is not confirmed, and says "offline"."""
@@ -106,25 +108,26 @@ class Mqtt:
 
     def _await_confirmation(self, timeout: float) -> None:
         try:
-            self._confirm(self._confirmed.get(timeout=timeout))
+            number = self._confirmed.get(timeout=timeout)
         except Empty:
             return
-        self._note_confirmed()
+        with self._books:
+            self._confirm(number)
 
     def _note_confirmed(self) -> None:
-        while True:
-            try:
-                self._confirm(self._confirmed.get_nowait())
-            except Empty:
-                return
+        with self._books:
+            while True:
+                try:
+                    self._confirm(self._confirmed.get_nowait())
+                except Empty:
+                    return
 
     def _confirm(self, number: int) -> None:
-        if number in self._sent:
-            self._sent.remove(number)
-        elif number in self._greetings:
-            self._greetings.remove(number)
-        else:
-            self._early.add(number)
+        for known in (self._sent, self._greetings):
+            if number in known:
+                known.remove(number)
+                return
+        self._early.add(number)
 
     # ---- in paho's thread
 
