@@ -47,7 +47,7 @@ WITHOUT_TORCH = (
     "invad_fast.data",
     "invad_fast.metrics",
     "invad_fast.serve.modbus.plc_link",
-    "invad_fast.serve.sinks.sink",
+    "invad_fast.serve.sinks.sinks",
     "invad_fast.cli.app",
 )
 
