@@ -15,11 +15,14 @@ from invad_fast.errors import InputError
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, mode: int | None = None) -> Iterator[Path]:
     """A name to write the file under; it becomes ``path`` when the block ends well.
 
     An old file's mode is kept, a new one has that of any new file; where ``path`` is a symbolic
     link the file that it leads to is written. Where the block fails nothing is left behind.
+
+    Args:
+        mode: what the file's mode shall be, from its first byte on; 0o600 for a secret.
 
     Raises:
         InputError: where the folder or the disk does not allow it, in one line; where ``path`` is
@@ -32,8 +35,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     partial = target.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         # Made here, so that it has the mode of a new file: libraries make theirs private.
-        made = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        mode = (os.stat(target) if target.exists() else os.fstat(made)).st_mode & 0o777
+        made = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode or 0o666)
+        if mode is None:
+            mode = (os.stat(target) if target.exists() else os.fstat(made)).st_mode & 0o777
         os.close(made)
         yield partial
         os.chmod(partial, mode)
@@ -46,10 +50,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | str, mode: int | None = None) -> None:
     """Writes ``content`` (text as UTF-8) to ``path``, all or nothing; see `written_whole`."""
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    with written_whole(path) as partial:
+    with written_whole(path, mode) as partial:
         partial.write_bytes(data)
 
 

@@ -255,3 +255,13 @@ def test_a_turned_tiff_and_its_mask(tmp_path: Path, orientation: int) -> None:
     for mask in (save(tmp_path, RAMP, "m.png"), as_png):
         found, expected = (load_mask(defect(image, mask)) for image in (path, as_png))
         assert found.shape == load_image(path).shape[:2] and (found == expected).all()
+
+
+def test_colours_of_a_palette_that_is_not_there(tmp_path: Path) -> None:
+    """PIL knows no other answer to it than a failed assertion."""
+    file = save(tmp_path, Image.fromarray(RAMP).convert("P"))
+    content = file.read_bytes()
+    place = content.index(b"PLTE") - 4
+    length = int.from_bytes(content[place : place + 4], "big")
+    file.write_bytes(content[:place] + content[place + 12 + length :])
+    one_line("palette that is not there", lambda: load_image(file))

@@ -46,6 +46,7 @@ WITHOUT_TORCH = (
     "invad_fast.inspection.sources.simulated_line",
     "invad_fast.data",
     "invad_fast.metrics",
+    "invad_fast.serve.app",
     "invad_fast.serve.modbus.plc_link",
     "invad_fast.serve.sinks.sinks",
     "invad_fast.cli.app",

@@ -1,6 +1,9 @@
 """kill -9 of the whole inspector: what left it is in the ledger, what was open is told, and no
 engine stays behind."""
 
+import json
+import os
+import pickle
 import random
 import subprocess
 import sys
@@ -9,11 +12,16 @@ import time
 from pathlib import Path
 
 from ledger_process import told_by
+from line_recipe import MAKER, content
 
+from invad_fast.inspection.engine import Order
 from invad_fast.inspection.ledger import Ledger
 from invad_fast.inspection.ledger.part_rows import part_rows
 from invad_fast.inspection.ledger.totals import totals
 from invad_fast.inspection.ledger.verify import verify
+from invad_fast.inspection.messages import Messages
+from invad_fast.inspection.process_engine import BEGIN
+from invad_fast.inspection.slots import new_memory
 
 LINE = Path(__file__).with_name("line_process.py")
 
@@ -61,3 +69,20 @@ def test_killed_lines(tmp_path: Path) -> None:
     results = [kill_a_line(tmp_path, rng) for _ in range(4)]
     assert sum(results) > 0
     check_ledger(tmp_path / "line.db")
+
+
+def test_an_engine_whose_inspector_died_before_it_began_ends(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    ours, theirs = Messages.pair()  # this end stays open: nothing else tells it
+    order = tmp_path / "order"
+    order.write_bytes(pickle.dumps(Order(MAKER, content(), str(tmp_path), 1)))
+    with order.open("rb") as file:
+        kept = os.dup(file.fileno())
+        numbers = theirs.fileno(), new_memory(), kept
+        engine = subprocess.Popen(
+            [sys.executable, "-c", BEGIN, json.dumps(sys.path), *map(str, (*numbers, gone.pid))],
+            pass_fds=numbers,
+        )
+    assert engine.wait(60) == 1
+    ours.close()

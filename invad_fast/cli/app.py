@@ -27,7 +27,9 @@ from invad_fast.cli.predict import predict
 from invad_fast.cli.recipe import recipe
 from invad_fast.cli.replay import replay
 from invad_fast.cli.report import report
+from invad_fast.cli.serve import serve
 from invad_fast.cli.train import train
+from invad_fast.cli.user import user
 from invad_fast.errors import InputError, InputWarning
 from invad_fast.names import visible
 from invad_fast.openmp import spin_briefly
@@ -38,13 +40,14 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (train, evaluate, predict, calibrate, recipe, inspect, replay, demo, benchmark,
+for verb in (train, evaluate, predict, calibrate, recipe, inspect, serve, replay, demo, benchmark,
              datasets, doctor):  # fmt: skip
     app.command()(verb)
 app.command("coco-ad")(coco_ad)
 app.add_typer(ledger, name="ledger")
 app.add_typer(report, name="report")
 app.add_typer(camera, name="camera")
+app.add_typer(user, name="user")
 
 
 def _print_version(asked: bool) -> None:

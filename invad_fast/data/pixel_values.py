@@ -58,7 +58,7 @@ def eight_bit_strips(decoded: Decoded, path: Path, levels: Levels | None) -> Ite
 
 def shown(image: Image.Image, path: Path, background: int) -> Iterator[Strip]:
     """Strips of mode L or RGB: what is to be seen of the image on a plain grey background."""
-    composited = image.has_transparency_data and _has_alpha(image, path)
+    composited = _may_be_transparent(image, path) and _has_alpha(image, path)
     for top, strip in strips(image):
         if composited:
             strip = strip.convert("RGBA")
@@ -83,11 +83,18 @@ def _has_alpha(image: Image.Image, path: Path) -> bool:
     return False
 
 
+def _may_be_transparent(image: Image.Image, path: Path) -> bool:
+    try:
+        return image.has_transparency_data
+    except AssertionError:  # PIL's, of a palette that a damaged file has not
+        raise InputError(f"{path}: its colours are in a palette that is not there") from None
+
+
 def _converted(strip: Image.Image, mode: str, path: Path) -> Image.Image:
     if strip.mode == mode:
         return strip
     try:
-        if strip.has_transparency_data:
+        if _may_be_transparent(strip, path):
             strip = strip.convert("RGBA")
         return strip.convert(mode)
     except ValueError as error:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from invad_fast.checked import unknown_name
+from invad_fast.data.levels import Levels
 from invad_fast.errors import InputError
 from invad_fast.inspection.accounts import Accounts
 from invad_fast.inspection.decided import decision_of, result_of
@@ -185,7 +186,7 @@ class Inspector:
         self._loop.begin(line)
         return line
 
-    def _take_up(self, line: Line) -> None:
+    def _take_up(self, line: Line, by: str | None = None) -> None:
         """Waits until the engine has loaded, checks the golden parts, and puts the line to work."""
         recipe = line.recipe
         try:
@@ -193,7 +194,7 @@ class Inspector:
             self._check_golden(line)
             if recipe.pictures is not None:
                 line.store = self._store_of(recipe.path_of(recipe.pictures.folder))
-            self._ledger.note_recipe(recipe.name, recipe.digest, recipe.content)
+            self._ledger.note_recipe(recipe.name, recipe.digest, recipe.content, by)
             if line.store is not None and recipe.pictures is not None:
                 line.store.take(recipe.pictures)
             if recipe.drift is not None:
@@ -222,12 +223,15 @@ class Inspector:
 
     # ---- what a line calls
 
-    def change_recipe(self, recipe: Recipe | Path | str) -> None:
+    def change_recipe(self, recipe: Recipe | Path | str, by: str | None = None) -> None:
         """The recipe of the parts that are triggered from now on; those before keep theirs.
+
+        The audit trail has a row of it.
 
         Args:
             recipe: the name of one that is loaded, or a new one (a path is read), which is loaded
                 first, while parts go on; it takes the place of one of the same name.
+            by: who wants it so; None for the user of this process.
 
         Raises:
             InputError: as on entering; then nothing has changed.
@@ -236,18 +240,25 @@ class Inspector:
             with self._loop.lock:
                 line = self._named(recipe)
             self._check_golden(line)
-            with self._loop.lock:
-                self._named(recipe)  # it may have been removed meanwhile
-                self._current = recipe
+            self._make_current(recipe, by)
             return
         new = _loaded(recipe)
         self._check_shares_ledger(new)
         with self._loop.lock:
             self._check_running()
         line = self._begin(new)
-        self._take_up(line)
+        self._take_up(line, by)
+        self._make_current(new.name, by)
+
+    def _make_current(self, name: str, by: str | None) -> None:
         with self._loop.lock:
-            self._current = new.name
+            self._named(name)  # it may have been removed meanwhile
+            before = self._current
+        if before != name:
+            self._ledger.note_change("current recipe", before, name, by)
+        with self._loop.lock:
+            self._named(name)
+            self._current = name
 
     def check_golden_parts(self) -> None:
         """Judges those of the current recipe again, as at the start of a shift, while parts go on.
@@ -396,6 +407,23 @@ class Inspector:
         """What became of the parts of this run so far: a copy."""
         with self._loop.lock:
             return self._loop.accounts.copy(open_parts=len(self._loop.parts) + self._loop.busy)
+
+    @property
+    def current_recipe(self) -> str:
+        """The name of the recipe of parts that are triggered now."""
+        with self._loop.lock:
+            return self._current
+
+    @property
+    def recipe_names(self) -> list[str]:
+        """Of those that are loaded."""
+        with self._loop.lock:
+            return sorted(self._loop.lines)
+
+    def levels(self, recipe: str | None = None) -> Levels | None:
+        """The range of images of more than 8 bits by a loaded recipe; None for the current one."""
+        with self._loop.lock:
+            return self._named(self._current if recipe is None else recipe).recipe.score.levels
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -19,12 +19,13 @@ from invad_fast.openmp import spin_briefly
 
 # The other process. It looks for modules where this one does, and not where it was started: another
 # copy of the package may lie there.
-_BEGIN = """
+BEGIN = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from invad_fast.inspection.process_engine import run
 run(*map(int, sys.argv[2:]))
 """
+# The parent says which it is: one that has died by now could not be asked for.
 
 _REAPED = 2.0  # seconds for the end of a process that was killed
 
@@ -51,8 +52,9 @@ class ProcessEngine(EngineEnd):
                 pickle.dump(self.order, order)
                 order.seek(0)
                 files = theirs.fileno(), self.memory, order.fileno()
+                numbers = map(str, (*files, os.getpid()))
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _BEGIN, json.dumps(sys.path), *map(str, files)],
+                    [sys.executable, "-c", BEGIN, json.dumps(sys.path), *numbers],
                     pass_fds=files,
                     env=environment,
                     stdin=subprocess.DEVNULL,
@@ -89,9 +91,9 @@ def _end_with(parent: int) -> None:
     os._exit(1)  # killed: nobody will take an answer, and the engine may hang
 
 
-def run(messages: int, memory: int, order: int) -> None:
-    """The other process's work, given its descriptors."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+def run(messages: int, memory: int, order: int, parent: int) -> None:
+    """The other process's work, given its descriptors and who has started it."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with open(order, "rb") as file:
         ordered: Order = pickle.load(file)  # ours: nobody else has the descriptor
     serve(Messages.of(messages), ordered, memory)

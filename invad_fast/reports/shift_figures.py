@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from invad_fast.inspection.ledger.audit import STATION
 from invad_fast.inspection.ledger.reading import reading
 from invad_fast.reports.period import Period
 
@@ -214,7 +215,7 @@ def _changes(connection: sqlite3.Connection, span: tuple[int, int]) -> list[Chan
         span,
     ):
         at, who, recipe = row[:3]
-        if id_ == first[recipe]:
+        if id_ == first[recipe] and recipe != STATION:
             fresh[recipe, at] = []
         if (recipe, at) in fresh:  # one transaction wrote them all
             fresh[recipe, at].append(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -17,10 +18,11 @@ class Subscription(Generic[T]):
 
     Args:
         capacity: how many may wait; what finds no room is lost.
+        arrived: called after each that is taken in, for who does not wait in `get`.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int, arrived: Callable[[], object] | None = None) -> None:
+        self._capacity, self._arrived = capacity, arrived
         self._changed = threading.Condition()
         self._waiting: deque[T] = deque()
         self._closed = False
@@ -41,6 +43,8 @@ class Subscription(Generic[T]):
                 return
             self._waiting.append(item)
             self._changed.notify()
+        if self._arrived is not None:
+            self._arrived()
 
     def get(self, timeout: float) -> T | None:
         """The next; None where none came in so many seconds, or none will."""

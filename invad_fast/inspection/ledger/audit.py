@@ -12,6 +12,9 @@ import sqlite3
 from typing import Any
 
 START = "0" * 64
+STATION = ""
+"""In the place of a recipe's name: the row is of the station."""
+
 _COLUMNS = ("at", "who", "recipe", "key", "old", "new", "previous")
 
 
@@ -45,6 +48,13 @@ def note_recipe(
         "INSERT OR REPLACE INTO recipe_versions VALUES (?, ?, ?)", (digest, name, text)
     )
     return len(keys)
+
+
+def note_change(
+    connection: sqlite3.Connection, key: str, old: str | None, new: str | None, who: str, at: int
+) -> None:
+    """Adds a row for what somebody changed at the station."""
+    _append(connection, (at, who, STATION, key, json.dumps(old), json.dumps(new)))
 
 
 def _append(connection: sqlite3.Connection, values: tuple[Any, ...]) -> None:
@@ -87,6 +97,8 @@ def unaccounted(connection: sqlite3.Connection) -> list[str]:
     """The recipes that are not what the audit trail's rows made of them, in words."""
     made: dict[str, dict[str, str]] = {}
     for name, key, new in connection.execute("SELECT recipe, key, new FROM audit ORDER BY id"):
+        if name == STATION:
+            continue
         held = made.setdefault(name, {})
         if new is None:
             held.pop(key, None)

@@ -297,6 +297,26 @@ class Ledger:
                 )
         return added
 
+    def note_change(
+        self, key: str, old: str | None, new: str | None, who: str | None = None
+    ) -> None:
+        """Adds to the audit trail what somebody changed at the station.
+
+        Args:
+            who: None for the user of this process.
+
+        Raises:
+            InputError: where it cannot be written.
+        """
+        told, now = who or _user(), _now()
+        with self._lock:
+            if not self._write(
+                lambda: audit.note_change(self._connection, key, old, new, told, now)
+            ):
+                raise InputError(
+                    f"cannot write the audit trail of {self.path}: {self._fault}: {key} stays"
+                )
+
     def transact(self, change: Callable[[sqlite3.Connection], object]) -> bool:
         """Runs ``change`` in a transaction of its own; whether it is committed."""
         with self._lock:

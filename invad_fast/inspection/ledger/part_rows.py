@@ -13,6 +13,7 @@ from invad_fast.inspection.ledger.reading import reading
 def part_rows(
     path: Path,
     *,
+    id_: int | None = None,
     verdict: str | None = None,
     reason: str | None = None,
     part_id: str | None = None,
@@ -34,6 +35,7 @@ def part_rows(
         InputError: for what is no ledger.
     """
     conditions = {
+        "id = ?": id_,
         "verdict = ?": None if verdict == "open" else verdict,
         "reason = ?": reason,
         "part_id = ?": part_id,
