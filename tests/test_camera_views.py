@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +17,7 @@ from invad_fast.inspection import Inspector, Reason, Recipe
 from invad_fast.inspection.cameras.camera import CameraError, Captured
 from invad_fast.inspection.cameras.capture import Capture, frames_between
 from invad_fast.inspection.cameras.views import ViewGroups
+from invad_fast.inspection.ledger.totals import totals
 from invad_fast.inspection.recipe import CameraSettings
 from invad_fast.inspection.run_source import run_source
 from invad_fast.inspection.sources.camera_source import CameraSource
@@ -168,6 +169,39 @@ def test_the_parts_verdict(tmp_path: Path) -> None:
     assert [view.verdict for view in results[1].views] == [Verdict.PASS, Verdict.REJECT]
     assert results[2].reason is Reason.CAMERA and results[2].views[0].verdict is Verdict.PASS
     assert results[2].detail == "gone"
+
+
+class Watching(Scripted):
+    """A camera that looks into the ledger when it is triggered."""
+
+    def __init__(self, script: list, ledger: Path, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__(script)
+        self.ledger, self.then = ledger, then
+        self.open_rows: list[int] = []
+
+    def trigger(self) -> None:
+        self.open_rows.append(totals(self.ledger).open)
+        self.then()
+
+
+def test_a_part_is_on_record_before_its_picture_is_taken(tmp_path: Path) -> None:
+    """So one of which no picture comes is counted, and so is one that is stopped amid it."""
+    ledger, results = tmp_path / "l.db", []
+    settings = CameraSettings(kind="a", trigger="software", timeout_ms=100)
+    answers = Watching([1, 2, None, None], ledger)
+    with Inspector(recipe(tmp_path), ledger, in_process=True, engine=MAKER) as inspector:
+        source = CameraSource([settings], make=lambda _: answers)
+        assert run_source(inspector, source, 3, lambda _, r: results.append(r)) == 3
+        inspector.wait_for_room(1, 10)
+        stopping = Watching([], ledger, lambda: source.stop())
+        source = CameraSource([settings], make=lambda _: stopping)
+        assert run_source(inspector, source, None, lambda _, r: results.append(r)) == 1
+        inspector.close()
+        assert inspector.accounts.close and inspector.accounts.triggered == 4
+    assert answers.open_rows == [1] * 3 and stopping.open_rows == [1]
+    assert [result.reason for result in results] == [None, None, Reason.CAMERA, Reason.STOPPED]
+    assert results[2].detail.startswith("no picture within 100 ms")
+    assert totals(ledger).not_inspected == 2 and totals(ledger).open == 0
 
 
 def test_recipes_of_several_cameras(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From a calibrated model to a recipe, a line and its ledger, as an engineer types it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,22 +84,28 @@ def test_the_view(line: Path, parts: Path, tmp_path: Path, invad) -> None:
         assert words in done.stderr
 
 
-def test_ctrl_c_finishes_what_is_in_the_queue(line: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_finishes_what_is_in_the_queue(
+    line: Path, tmp_path: Path, kind: signal.Signals
+) -> None:
+    """It reaches the engine's process too: a terminal sends it to the whole group."""
     ledger = tmp_path / "l.db"
     words = ["inspect", line / "line.yaml", "--source", "simulated", "--rate", "20", "--ledger",
              ledger, "--headless"]  # fmt: skip
     running = subprocess.Popen(
         [sys.executable, "-m", "invad_fast", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        start_new_session=True,
     )  # fmt: skip
     assert running.stdout is not None
     first = [running.stdout.readline() for _ in range(3)]
-    running.send_signal(signal.SIGINT)
+    os.killpg(running.pid, kind)
     out, told = running.communicate(timeout=60)
     assert running.returncode == 0, told
     rows = rows_of("".join(first) + out)
     found = totals(ledger)
     assert found.triggered == len(rows) and found.open == 0
+    assert "engine failed" not in {row["reason"] for row in rows}
     assert "parts triggered" in told and "Traceback" not in told
 
 

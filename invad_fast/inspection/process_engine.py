@@ -18,14 +18,17 @@ from invad_fast.inspection.messages import Messages
 from invad_fast.openmp import spin_briefly
 
 # The other process. It looks for modules where this one does, and not where it was started: another
-# copy of the package may lie there.
+# copy of the package may lie there. Ctrl-C and a service that is stopped reach every process of the
+# group: this one has parts to finish, and ends when it is told to, or with its parent; which that
+# is the parent says, for one that has died by now could not be asked for.
 BEGIN = """
-import json, sys
+import json, signal, sys
+for each in signal.SIGINT, signal.SIGTERM:
+    signal.signal(each, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])
 from invad_fast.inspection.process_engine import run
 run(*map(int, sys.argv[2:]))
 """
-# The parent says which it is: one that has died by now could not be asked for.
 
 _REAPED = 2.0  # seconds for the end of a process that was killed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from invad_fast.inspection.inspector import Inspector
 from invad_fast.inspection.part import Result, Ticket
@@ -29,6 +30,8 @@ def run_source(
     count = 0
     for picture in source:
         ticket = inspector.trigger(picture.part_id, 1 + len(picture.others))
+        if picture.take is not None:  # only now is a camera triggered: the part is on record
+            picture = replace(picture.take(), part_id=picture.part_id)
         if on_result is not None:
             _tell(ticket, picture, on_result)
         for view, each in enumerate((picture, *picture.others)):

@@ -149,6 +149,9 @@ class Capture:
             self._asked += 1  # what comes for it now is nobody's
             self._answered = self._asked
             self.missing += 1
+            if self._stopping:
+                stopped = "the source was stopped before its picture came"
+                return Captured(None, reason=Reason.STOPPED, detail=stopped)
             late = f"no picture within {1e3 * self._timeout:.0f} ms of its trigger"
             return Captured(None, detail=self.fault or late)
 

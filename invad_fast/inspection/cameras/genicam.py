@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from invad_fast.errors import InputError, first_line
+from invad_fast.errors import InputError
 from invad_fast.inspection.cameras.camera import CameraError, Captured, Found
 from invad_fast.inspection.part import Reason
 from invad_fast.inspection.pixel_formats import PIXEL_FORMATS
@@ -47,6 +47,11 @@ def _errors() -> type[Exception]:
 
     error: type[Exception] = GLib.Error
     return error
+
+
+def _said(error: Any) -> str:
+    """The library's sentence, without the name and the number of its error."""
+    return str(error.message).splitlines()[0] if error.message else str(error)
 
 
 class _Stream:
@@ -89,12 +94,12 @@ class GenicamCamera:
         try:
             self._camera = self._aravis.Camera.new(self._address())
         except self._error as error:
-            raise CameraError(f"{self._name}: {first_line(error)}") from None
+            raise CameraError(f"{self._name}: {_said(error)}") from None
         try:
             self._set()
             self._start()
         except self._error as error:  # of the library; ours say by themselves what they are
-            raise CameraError(f"{self._name}: {first_line(error)}") from None
+            raise CameraError(f"{self._name}: {_said(error)}") from None
 
     def _address(self) -> str | None:
         serial = self._settings.serial
@@ -160,7 +165,7 @@ class GenicamCamera:
         try:
             self._camera.software_trigger()
         except self._error as error:
-            raise CameraError(f"{self._name}: {first_line(error)}") from None
+            raise CameraError(f"{self._name}: {_said(error)}") from None
 
     def read(self, timeout: float) -> Captured | None:
         """The next frame; one with missing packets is a damaged frame."""
@@ -204,7 +209,7 @@ class GenicamCamera:
         try:
             self._camera.get_device().read_register(_VERSION_REGISTER)
         except self._error as error:
-            raise CameraError(f"{self._name}: {first_line(error)}") from None
+            raise CameraError(f"{self._name}: {_said(error)}") from None
 
     def close(self) -> None:
         """Lets go of the camera: another program may have it."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from invad_fast.errors import InputError
 from invad_fast.inspection.cameras.camera import Camera, Captured
@@ -22,9 +23,10 @@ _LOOKS = 0.05
 class CameraSource:
     """The recipe's cameras, one a view.
 
-    A camera that is lost is connected again by itself. Triggered by software, each part without a
-    picture is a picture without pixels; triggered otherwise, so is each number that is missing of a
-    single camera's. What no number tells, `tell` does.
+    A camera that is lost is connected again by itself. Triggered by software, pictures are taken of
+    each part once its row is open (`Picture.take`), and one that does not come has no pixels;
+    triggered otherwise, so has each number that is missing of a single camera's. What no number
+    tells, `tell` does.
 
     Args:
         cameras: their settings; all have the same trigger.
@@ -80,28 +82,27 @@ class CameraSource:
                 stack.enter_context(capture)
             for capture in self.captures:
                 capture.wait_until_connected(_CONNECTS)
-            parts = self._triggered() if self._software else self._coming()
-            for frames in parts:
-                try:
-                    first, *others = (_picture(frame) for frame in frames)
-                    yield _with(first, tuple(others))
-                finally:
-                    for frame in frames:
-                        if frame is not None:
-                            frame.release()
+            yield from self._triggered() if self._software else self._handed_in()
 
-    def _triggered(self) -> Iterator[tuple[Captured | None, ...]]:
+    def _triggered(self) -> Iterator[Picture]:
+        """A part whose pictures are taken once its row is open: it counts, whatever comes."""
         due = time.monotonic()
         while not self._stopped.is_set():
-            for capture in self.captures:
-                capture.ask()
-            until = time.monotonic() + self._timeout
-            frames = tuple(capture.take(until) for capture in self.captures)
-            if self._stopped.is_set():  # what nobody waits for is no part
+            frames: list[Captured] = []
+
+            def take(frames: list[Captured] = frames) -> Picture:
+                for capture in self.captures:
+                    capture.ask()
+                until = time.monotonic() + self._timeout
+                frames += (capture.take(until) for capture in self.captures)
+                return _part(frames)
+
+            nothing = Picture(None, None)
+            try:
+                yield Picture(None, None, others=(nothing,) * (len(self.captures) - 1), take=take)
+            finally:
                 for frame in frames:
                     frame.release()
-                return
-            yield frames
             if self._rate is None:
                 # Parts nobody can picture do not come faster than they would be given up.
                 lost = not all(capture.connected for capture in self.captures)
@@ -109,6 +110,16 @@ class CameraSource:
             else:
                 due += 1 / self._rate
                 self._stopped.wait(max(0.0, due - time.monotonic()))
+
+    def _handed_in(self) -> Iterator[Picture]:
+        """A part of the frames that come by themselves."""
+        for frames in self._coming():
+            try:
+                yield _part(frames)
+            finally:
+                for frame in frames:
+                    if frame is not None:
+                        frame.release()
 
     def _coming(self) -> Iterator[tuple[Captured | None, ...]]:
         if len(self.captures) == 1:
@@ -145,10 +156,9 @@ def _picture(frame: Captured | None) -> Picture:
     return Picture(None, frame.pixels, frame.pixel_format, frame.reason, frame.detail)
 
 
-def _with(first: Picture, others: tuple[Picture, ...]) -> Picture:
-    return Picture(
-        first.part_id, first.frame, first.pixel_format, first.reason, first.detail, others=others
-    )
+def _part(frames: Sequence[Captured | None]) -> Picture:
+    first, *others = map(_picture, frames)
+    return replace(first, others=tuple(others))
 
 
 def _named(

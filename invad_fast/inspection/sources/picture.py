@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,8 @@ class Picture:
         image: the file that it came from.
         defect: what is known to be wrong with it; "good" for nothing, None where it is not known.
         others: the views after the first, of which pixels and reasons count.
+        take: of a part whose pictures are yet to be taken: called once it is on record, gives its
+            picture of as many views. None where this is the picture.
     """
 
     part_id: str | None
@@ -32,6 +34,7 @@ class Picture:
     image: str | None = None
     defect: str | None = None
     others: tuple[Picture, ...] = ()
+    take: Callable[[], Picture] | None = None
 
 
 class Source(Protocol):
