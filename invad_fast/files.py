@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -112,8 +113,10 @@ def check_file(path: Path, absent: str) -> None:
             raise InputError(f"{path} is a folder: give a file")
         if not stat.S_ISREG(mode):
             raise InputError(f"{path} is a device or a pipe: give a file")
-        with open(path, "rb"):
-            pass
+        # Not opened: closing a ledger drops the locks that SQLite has on it in this process, and
+        # the next reader elsewhere would then delete the log that a line writes to.
+        if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise InputError(f"cannot read {path}: {os.strerror(errno.EACCES)}")
     except FileNotFoundError:
         raise InputError(absent.format(path)) from None
     except InputError:

@@ -246,3 +246,20 @@ def test_readers_do_not_hold_up_the_line(path: Path, monkeypatch) -> None:
             time.sleep(0.005)
         rows.close()
     assert longest < 0.7 and totals(path).passed == 151  # a wait for the reader takes a second
+
+
+def test_a_reader_elsewhere_leaves_the_log_alone(tmp_path: Path) -> None:
+    """Whoever read the ledger in the writer's process: else rows that follow go with a kill."""
+    path = tmp_path / "line.db"
+    with Ledger(path) as ledger:
+        ledger.open_part("a", 1, "r", "1")
+        assert totals(path).open == 1  # closing any descriptor of the file drops POSIX locks
+        log = path.with_name("line.db-wal")
+        before = log.stat().st_ino
+        read = (
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+            "print(c.execute('SELECT count(*) FROM parts').fetchone()[0]); c.close()"
+        )
+        done = subprocess.run([sys.executable, "-c", read, path], capture_output=True, text=True)
+        assert done.stdout == "1\n", done.stderr
+        assert log.exists() and log.stat().st_ino == before

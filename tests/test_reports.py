@@ -13,7 +13,7 @@ from refusals import one_line
 from report_ledger import BERLIN, NAMES, fill_day, fill_gauge, microseconds
 from sklearn.metrics import cohen_kappa_score
 
-from invad_fast.inspection.ledger import Ledger
+from invad_fast.inspection.ledger import Decision, Ledger, ViewRow
 from invad_fast.reports.catalogue import _WORDS, LANGUAGES, Catalogue
 from invad_fast.reports.gauge_figures import (
     Share,
@@ -74,9 +74,25 @@ def test_the_accounts_add_up(long_day: Path) -> None:
     assert sum(found.places.values()) == found.total["REJECT"]
     assert found.places.most_common(1)[0][0][1] == 0  # top left
     rising = list(found.scores["bolt"].values())
-    assert len(rising) == 25 and rising[-1] > 1.15 * rising[0]
+    assert len(rising) == 25 and rising[0] == 0 and 0.1 < rising[-1] < 1
+    first, last = found.spans["late"]
+    assert found.period.since <= first < last < found.period.until
     assert found.latency.quantiles[0] < found.latency.quantiles[2] <= found.latency.longest == 100
     assert found.stations == ["press 7"] and not found.alarms and not found.starts
+
+
+def test_scores_of_any_sign_rise_towards_the_threshold(tmp_path: Path) -> None:
+    """Distances in deviations of good parts, as of nearest neighbours, may lie below zero."""
+    path, at = tmp_path / "line.db", microseconds(2026, 5, 1, 12)
+    with Ledger(path) as ledger:
+        for number, score in enumerate((-5.0, -4.0, -3.0)):
+            moment = at + number * 3_600_000_000
+            id_, _ = ledger.open_part("p", moment, "r", "1")
+            view = ViewRow(0, "PASS", None, "", score, -1.0, "a", 8, 8)
+            row = Decision(id_, moment, "PASS", None, score, -1.0, "a", 9, (view,))
+            assert ledger.decide(row)
+    found = shift_figures(path, shift(date(2026, 5, 1), BERLIN))
+    assert list(found.scores["a"].values()) == [0, 0.25, 0.5]
 
 
 def test_gaps_are_not_inspected(tmp_path: Path) -> None:

@@ -68,11 +68,14 @@ _WORDS: dict[str, tuple[str, str]] = {
     "place 8": ("bottom right", "unten rechts"),
     "scores": ("Scores", "Scores"),
     "scores note": (
-        "Median of the score as a share of the threshold, hour by hour: at 100 % half of the parts "
-        "would be rejected.",
-        "Median des Scores im Verhältnis zur Schwelle, Stunde für Stunde: Bei 100 % wäre die "
-        "Hälfte der Teile Ausschuss.",
+        "Median of the score, hour by hour: 0 % is the median of the class's first hour, 100 % the "
+        "threshold, where half of the parts would be rejected.",
+        "Median des Scores, Stunde für Stunde: 0 % ist der Median der ersten Stunde der Klasse, "
+        "100 % die Schwelle, bei der die Hälfte der Teile Ausschuss wäre.",
     ),
+    "first": ("first", "erstes"),
+    "last": ("last", "letztes"),
+    "most often": ("told most often (view)", "häufigste Meldung (Ansicht)"),
     "median share": ("median, share of the threshold", "Median, Anteil der Schwelle"),
     "first hour": ("first hour", "erste Stunde"),
     "last hour": ("last hour", "letzte Stunde"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 COLOURS = {"PASS": "#5b9a68", "REJECT": "#b3261e", "NOT_INSPECTED": "#c9932b", "open": "#8a8a8a"}
-_HATCHES = {"PASS": "", "REJECT": "////", "NOT_INSPECTED": "....", "open": "xx"}
+_HATCHES = {"PASS": "", "REJECT": "////", "NOT_INSPECTED": "||||", "open": "xx"}
 _MARKS = "os^vDP*Xh<>d"
 _MOST = 40  # hours whose names there is room for
 
@@ -38,7 +38,6 @@ def lines(
         axes.plot(range(len(names)), own, marker=mark, markersize=3.5, linewidth=1, label=key)
     if limit is not None:
         axes.axhline(limit, color="#b3261e", linestyle="--", linewidth=1)
-    axes.set_ylim(bottom=0)
     return _finished(figure, axes, names)
 
 

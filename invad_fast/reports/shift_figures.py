@@ -84,9 +84,13 @@ class ShiftFigures:
         hours: of each hour's first microsecond.
         classes: class, or "" where none was told → its account; of each hour too in ``by_both``.
         reasons: why parts were not inspected → parts.
+        spans: reason → the first and the last trigger of these.
+        details: reason → what was told of it most often, where it was told of several parts.
         places: (class, ninth of the picture from 0, row by row) → parts rejected with a region
             there.
-        scores: class → hour → median of score / threshold of its parts.
+        scores: class → hour → median of its parts' scores, on a scale from 0, the median of the
+            class's first hour, to 1, the threshold: no method's zero is needed, as of distances in
+            deviations. Of classes whose first hour has its median below the threshold.
         latency: of the whole; ``latencies`` hour by hour.
         alarms: rows of the ledger's table.
         changes: of recipes.
@@ -101,6 +105,8 @@ class ShiftFigures:
     classes: dict[str, Account] = field(default_factory=dict)
     by_both: dict[tuple[int, str], Account] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
     places: Counter[tuple[str, int]] = field(default_factory=Counter)
     scores: dict[str, dict[int, float]] = field(default_factory=dict)
     latency: Spread = field(default_factory=lambda: Spread.of([]))
@@ -108,6 +114,12 @@ class ShiftFigures:
     alarms: list[dict[str, Any]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
+
+    def add_reason(self, reason: str, moment: int, parts: int = 1) -> None:
+        """Counts parts that were not inspected."""
+        self.reasons[reason] += parts
+        first, last = self.spans.get(reason, (moment, moment))
+        self.spans[reason] = min(first, moment), max(last, moment)
 
 
 def shift_figures(ledger: Path, period: Period) -> ShiftFigures:
@@ -126,10 +138,11 @@ def shift_figures(ledger: Path, period: Period) -> ShiftFigures:
             "SELECT began_at, parts FROM gaps WHERE began_at >= ? AND began_at < ?", span
         ):
             found.unrecorded += parts
-            found.reasons["ledger"] += parts
+            found.add_reason("ledger", began, parts)
             for account in (found.total, found.hours[_hour(edges, began)]):
                 account.counts["NOT_INSPECTED"] += parts
         _count_places(connection, found)
+        found.details = _details(connection, span)
         found.changes = _changes(connection, span)
         starts = connection.execute("SELECT at FROM openings WHERE at >= ? AND at < ?", span)
         found.starts = [at for (at,) in starts]
@@ -158,7 +171,7 @@ def _hour(edges: np.ndarray, moment: int) -> int:
 
 
 def _count_parts(connection: sqlite3.Connection, found: ShiftFigures, edges: np.ndarray) -> None:
-    shares: dict[tuple[str, int], list[float]] = defaultdict(list)
+    scores: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     times: dict[int, list[float]] = defaultdict(list)
     for moment, verdict, reason, name, score, threshold, latency in connection.execute(
         "SELECT triggered_at, ifnull(verdict, 'open'), reason, ifnull(class_name, ''), score, "
@@ -174,15 +187,41 @@ def _count_parts(connection: sqlite3.Connection, found: ShiftFigures, edges: np.
         ):
             account.counts[verdict] += 1
         if reason is not None:
-            found.reasons[reason] += 1
+            found.add_reason(reason, moment)
         if latency is not None:
             times[hour].append(latency / 1e3)
-        if score is not None and threshold is not None and threshold > 0:
-            shares[name, hour].append(score / threshold)
-    for (name, hour), values in sorted(shares.items()):
-        found.scores.setdefault(name, {})[hour] = float(np.median(values))
+        if score is not None and threshold is not None:
+            scores[name][hour].append((score, threshold))
+    found.scores = {
+        name: scaled for name, own in sorted(scores.items()) if (scaled := _scaled(own))
+    }
     found.latencies = {hour: Spread.of(values) for hour, values in sorted(times.items())}
     found.latency = Spread.of([value for values in times.values() for value in values])
+
+
+def _scaled(hours: dict[int, list[tuple[float, float]]]) -> dict[int, float]:
+    """Hour → median of the scores on the scale of `ShiftFigures.scores`; thresholds may change."""
+    first = np.array(hours[min(hours)])
+    usual = np.median(first[:, 0])
+    found = {}
+    for hour, held in sorted(hours.items()):
+        own, thresholds = np.array(held).T
+        if (thresholds <= usual).any():
+            return {}
+        found[hour] = float(np.median((own - usual) / (thresholds - usual)))
+    return found
+
+
+def _details(connection: sqlite3.Connection, span: tuple[int, int]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for reason, view, detail in connection.execute(
+        "SELECT v.reason, v.view, v.detail FROM views v JOIN parts p ON p.id = v.part "
+        "WHERE v.reason = p.reason AND v.detail <> '' AND p.triggered_at >= ? "
+        "AND p.triggered_at < ? GROUP BY 1, 2, 3 HAVING count(*) > 1 ORDER BY count(*) DESC",
+        span,
+    ):
+        found.setdefault(reason, f"{detail} ({view})")
+    return found
 
 
 def _count_places(connection: sqlite3.Connection, found: ShiftFigures) -> None:

@@ -84,7 +84,14 @@ def _write_tables(found: ShiftFigures, folder: Path, places: list[Place], words:
 
     counts = ("triggered", *(verdict.lower() for verdict in VERDICTS))
     write_table(folder / "hours.csv", ("hour", "class", *counts), accounts())
-    write_table(folder / "reasons.csv", ("reason", "parts"), found.reasons.items())
+    write_table(
+        folder / "reasons.csv",
+        ("reason", "parts", "first", "last", "told most often"),
+        (
+            (reason, parts, *map(when, found.spans[reason]), found.details.get(reason, ""))
+            for reason, parts in found.reasons.items()
+        ),
+    )
     write_table(
         folder / "regions.csv",
         ("class", "place", "parts", "cumulative"),
@@ -92,7 +99,7 @@ def _write_tables(found: ShiftFigures, folder: Path, places: list[Place], words:
     )
     write_table(
         folder / "scores.csv",
-        ("class", "hour", "median of score / threshold"),
+        ("class", "hour", "median of the score, 0: the first hour's, 1: the threshold"),
         (
             (name, when(hour), value)
             for name, held in found.scores.items()

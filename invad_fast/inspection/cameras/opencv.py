@@ -31,6 +31,8 @@ def _opencv() -> Any:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]  # its own libraries' folders are no matter of programs that we start
     os.environ.update(before)
+    if "OPENCV_FFMPEG_LOGLEVEL" not in os.environ:
+        os.putenv("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else FFmpeg writes to our standard error
     quiet = cv2.utils.logging  # what fails is said by us, once
     quiet.setLogLevel(quiet.LOG_LEVEL_SILENT)
     return cv2
@@ -54,6 +56,11 @@ class OpencvCamera:
 
     @property
     def _name(self) -> str:
+        kind, address = self._settings.kind, self._address
+        return address if kind == "rtsp" else f"{kind} camera {address}"
+
+    @property
+    def _address(self) -> str:
         return self._settings.address or "0"
 
     def open(self) -> None:
@@ -63,9 +70,9 @@ class OpencvCamera:
         if settings.kind == "rtsp":
             patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(1e3 * _OPENS),
                         cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(settings.timeout_ms)]  # fmt: skip
-            self._capture = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG, patience)
+            self._capture = cv2.VideoCapture(self._address, cv2.CAP_FFMPEG, patience)
         else:
-            number = int(self._name) if self._name.isdigit() else self._name
+            number = int(self._address) if self._address.isdigit() else self._address
             self._capture = cv2.VideoCapture(number, cv2.CAP_V4L2 if _is_linux() else cv2.CAP_ANY)
         if not self._capture.isOpened():
             self.close()
