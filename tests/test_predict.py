@@ -155,6 +155,17 @@ def test_regions_are_in_the_photos_pixels(parts: Path, trained: Path) -> None:
     assert row["regions"][0]["peak"] == pytest.approx(row["score"])
 
 
+def test_a_part_that_passes_has_no_regions(parts: Path, trained: Path) -> None:
+    """As on a line: a pooled score lies below pixels that exceed the threshold by themselves."""
+    model, image = load_model(trained), [parts / "a/test/hole/0.png"]
+    peak, mean = (rows_of(model, image, pooling=k)[0]["score"] for k in (1, 64))
+    assert mean < peak
+    limit = (mean + peak) / 2
+    row, other = (rows_of(model, image, pooling=k, threshold=limit)[0] for k in (64, 1))
+    assert (row["verdict"], row["regions"]) == ("PASS", [])
+    assert other["verdict"] == "REJECT" and other["regions"]
+
+
 def test_a_fresh_model_is_never_calibrated(parts: Path) -> None:
     torch.manual_seed(0)
     with pytest.warns(UserWarning, match="random weights"):

@@ -195,7 +195,10 @@ class _Judge:
                 "score": scores[place],
                 "threshold": limit,
                 "provisional": not given and self._provisional(name, limit),
-                "regions": [] if limit is None else self._regions(maps[place], limit, size),
+                # As on a line: a part that passes has none, though pixels of a pooled map exceed.
+                "regions": self._regions(maps[place], limit, size)
+                if limit is not None and verdict is Verdict.REJECT
+                else [],
                 "latency_ms": spent,
             }
             if photo is not None:
