@@ -15,6 +15,7 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
+from fuzzed_http import LIMITS, check_ledger, fuzz
 from PIL import Image
 from served_station import BAD, GOOD, Served, png, served
 from stub_engine import IS_SLOW, NAN, RAISES, picture
@@ -24,6 +25,7 @@ from invad_fast.errors import InputError
 from invad_fast.serve.client import Client
 from invad_fast.serve.doors import Limits
 from invad_fast.serve.request_frame import raw_frame
+from invad_fast.serve.users import Users
 
 SCHEMA = json.loads((files("invad_fast") / "result.schema.json").read_text())
 
@@ -227,3 +229,15 @@ def test_the_service_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_fuzzed_requests(tmp_path: Path) -> None:
+    """The short form of `soak/test_http.py`."""
+    users = Users(tmp_path / "users.json")
+    users.add("olga", "operator", "correct horse battery")
+    with served(tmp_path, users, LIMITS) as line:
+        tally = fuzz(line, users.new_token("olga", "fuzz"), 1, 600)
+        assert line.station.inspector.wait_for_room(1, 60)
+        assert check_ledger(line.station.ledger, tally, 0) >= len(tally.parts) > 50
+        accounts = line.station.inspector.accounts
+        assert accounts.close and accounts.triggered == accounts.decided and not line.station.faults

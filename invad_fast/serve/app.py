@@ -11,11 +11,21 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    HTTPException,
+    Query,
+    Request,
+    WebSocket,
+    WebSocketDisconnect,
+)
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as AnyHTTPException
 
 from invad_fast.errors import InputError
 from invad_fast.inspection.part import Reason, Result, Ticket
@@ -87,11 +97,12 @@ def make_app(
         "**Not a safety function (ISO 13849).**",
         docs_url=None,  # their pages fetch scripts from the internet
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.station, app.state.doors = station, doors
     app.state.limits, app.state.secure = limits or Limits(), secure
     app.include_router(router)
-    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(AnyHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(InputError, _mistake)
     app.add_middleware(Gate, doors=doors, limits=app.state.limits)
@@ -135,7 +146,7 @@ Engineer = Annotated[Caller, Depends(_engineer)]
 
 
 def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, AnyHTTPException)
     return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
 
 
@@ -318,7 +329,7 @@ async def _stream(station: Station, socket: WebSocket) -> None:
                 waits[1].cancel()
                 if not done:
                     await socket.send_json({"alive": True})
-        except (RuntimeError, OSError):  # the client has gone
+        except (WebSocketDisconnect, RuntimeError, OSError):  # the client has gone
             pass
         finally:
             gone.cancel()

@@ -83,10 +83,11 @@ class Doors:
         if header is None:
             return False
         try:
-            name = urlsplit(f"//{header}").hostname
-        except ValueError:
+            parts = urlsplit(f"//{header}")
+            name, plain = parts.hostname, "@" not in parts.netloc and (parts.port or 1) > 0
+        except ValueError:  # its port is none
             return False
-        return name is not None and name.lower() in self.hosts
+        return plain and name is not None and name.lower() in self.hosts
 
     def same_origin(self, origin: str | None, host: str | None) -> bool:
         """Whether a browser's request comes from this service's own pages; programs say nothing."""
