@@ -5,13 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#ifndef INVAD_CLONES  // sanitizers cannot start programs that have them
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
-#define INVAD_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define INVAD_CLONES
-#endif
-#endif
+#include "clones.h"
 
 namespace invad::frames {
 namespace {
